@@ -1,0 +1,141 @@
+"""Errors for people: what was given, what is allowed, what to do next.
+
+Every error a user can cause is a `UserError` with one of the codes of `CODES`; `posefabric explain CODE` prints its
+entry. Broken invariants of our own are plain assertions.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+USAGE, BAD_DATA, BUG, INPUT_OUTPUT = 2, 65, 70, 74
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a code means and how the command line exits on it."""
+
+    exit_code: int
+    meaning: str
+    cure: str
+
+
+CODES: dict[str, Code] = {
+    "unknown-name": Code(
+        USAGE, "A name is not in the table it was looked up in.", "Use one of the listed names."
+    ),
+    "bad-value": Code(
+        USAGE, "An option or argument has a value outside its range.", "Give a value in the stated range."
+    ),
+    "bad-config": Code(
+        USAGE,
+        "A configuration has unknown keys or values of the wrong type.",
+        "Correct every line the message lists; it lists all of them at once.",
+    ),
+    "run-differs": Code(
+        USAGE,
+        "The output folder holds a run with another configuration.",
+        "Give another --output, or repeat the original command to resume.",
+    ),
+    "bad-skeleton": Code(
+        BAD_DATA,
+        "A skeleton description contradicts itself.",
+        "Correct the field named in the message: keypoints, mirror_pairs, limbs, sigmas or partitions.",
+    ),
+    "bad-space": Code(
+        USAGE, "A search space cannot be built.", "Correct the field named in the message (search space)."
+    ),
+    "bad-architecture": Code(
+        BAD_DATA,
+        "An architecture file is malformed or names cells, inputs or operations its space does not have.",
+        "Correct the field the message points at, or derive the architecture again.",
+    ),
+    "empty-architecture": Code(
+        BAD_DATA,
+        "Nothing connects the features to the output after pruning.",
+        "Keep at least one input per cell on a path from a feature to the output.",
+    ),
+    "bad-annotation": Code(
+        BAD_DATA,
+        "An annotation file is not COCO keypoint JSON or contradicts itself.",
+        "Correct the record the message names.",
+    ),
+    "bad-dataset": Code(
+        BAD_DATA,
+        "A dataset description is malformed or does not hold what the command needs.",
+        "Correct the key named in the message.",
+    ),
+    "bad-image": Code(
+        BAD_DATA, "A file is not an image that can be decoded whole.", "Replace or remove the file."
+    ),
+    "bad-weights": Code(
+        BAD_DATA,
+        "A weight file is damaged or does not fit the architecture.",
+        "Use the weights that belong to this architecture.",
+    ),
+    "bad-prediction": Code(
+        BAD_DATA, "Predictions are malformed or not finite.", "Correct the entry named in the message."
+    ),
+    "bad-run": Code(
+        BAD_DATA,
+        "A run folder lacks a file it must have, or holds a damaged one.",
+        "Name a folder written by posefabric, or run the command again.",
+    ),
+    "missing-keypoints": Code(
+        BAD_DATA,
+        "A metric needs keypoints or sizes the data does not have.",
+        "Choose a metric the skeleton allows.",
+    ),
+    "missing-file": Code(INPUT_OUTPUT, "A file or folder does not exist.", "Check the path."),
+    "not-writable": Code(
+        INPUT_OUTPUT, "A file or folder cannot be written.", "Check permissions and free space."
+    ),
+    "missing-extra": Code(
+        USAGE, "An optional library is not installed.", "Install the extra that the message names."
+    ),
+    "missing-weights": Code(
+        INPUT_OUTPUT,
+        "Pretrained weights are asked for and are not on this machine.",
+        "Give a local file (backbone.weights=FILE) or set backbone.pretrained=false.",
+    ),
+    "diverged": Code(
+        BAD_DATA,
+        "The loss is not a finite number.",
+        "Lower the learning rate, or check the data with `posefabric data view`.",
+    ),
+}
+
+
+class UserError(ValueError):
+    """An error that the user can cure.
+
+    `code` is a key of `CODES`; `given` says what was found, `allowed` what would have been right, `todo` what to do
+    (the code's own cure unless said).
+    """
+
+    def __init__(self, code: str, given: str, allowed: str = "", todo: str = "") -> None:
+        self.code, self.given, self.allowed = code, given, allowed
+        self.todo = todo or CODES[code].cure
+        self.finding = f"{given}; allowed: {allowed}" if allowed else given
+        super().__init__(f"{self.finding}; to do: {self.todo} [{code}]")
+
+    @property
+    def exit_code(self) -> int:
+        return CODES[self.code].exit_code
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"`, or an empty string when no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:
+    """The error for a name that is not in a table."""
+    return UserError(
+        "unknown-name",
+        f"unknown {kind} '{name}'{suggestion(name, known)}",
+        f"known: {', '.join(known)}",
+    )

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data named by `POSEFABRIC_DATA`; tests that need it skip without it."""
+    folder = os.environ.get("POSEFABRIC_DATA")
+    if not folder:
+        pytest.skip("POSEFABRIC_DATA is not set: tests on real data are skipped")
+    return Path(folder)
