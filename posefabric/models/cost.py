@@ -1,0 +1,79 @@
+"""Parameters and multiply-adds of an architecture: the one counter, used by recipes, searches, tables and reports.
+
+MACs are those of convolutions and matrix products of the whole net on one crop; upsampling, norms and activations are
+not counted. The published tables of the paper print MACs / 2**30 as "GFLOPs"; we speak of MACs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from posefabric.genotype import Architecture
+from posefabric.models.net import PoseNet
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """Lateral convolutions, fabric and head of one part, and of each of its cells."""
+
+    parameters: int
+    macs: int
+    cells: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of the whole net, of its backbone, and part by part. Every parameter counted is read by the forward pass."""
+
+    parameters: int
+    macs: int
+    backbone_parameters: int
+    backbone_macs: int
+    parts: Mapping[str, PartCost]
+
+
+def count(architecture: Architecture, input_hw: tuple[int, int] | None = None) -> Cost:
+    """Count on one crop of `input_hw` (the architecture's own unless said), without allocating any weight."""
+    with torch.device("meta"):
+        net = PoseNet(architecture).eval()
+        image = torch.empty(1, 3, *(input_hw or architecture.input_hw))
+    macs = module_macs(net, image)
+    return Cost(
+        parameters=_parameters(net),
+        macs=macs[""],
+        backbone_parameters=_parameters(net.backbone),
+        backbone_macs=macs.get("backbone", 0),
+        parts={part: _part_cost(net, part, macs) for part in architecture.partition},
+    )
+
+
+def module_macs(net: nn.Module, image: torch.Tensor) -> dict[str, int]:
+    """Module name -> multiply-adds of one forward pass below it; `""` is the whole net."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(image)
+    root = type(net).__name__
+    return {
+        name.removeprefix(root).removeprefix("."): sum(flops.values()) // 2
+        for name, flops in counter.get_flop_counts().items()
+        if name.startswith(root)
+    }
+
+
+def _part_cost(net: PoseNet, part: str, macs: Mapping[str, int]) -> PartCost:
+    homes = [f"{home}.{part}" for home in ("laterals", "fabrics", "heads")]
+    laterals = sum(macs.get(f"laterals.{part}.{stride}", 0) for stride in net.laterals[part])
+    cells = {name: macs.get(f"fabrics.{part}.cells.{name}", 0) for name in net.fabrics[part].cells}
+    return PartCost(
+        parameters=sum(_parameters(net.get_submodule(home)) for home in homes),
+        macs=laterals + macs.get(f"fabrics.{part}", 0) + macs.get(f"heads.{part}", 0),
+        cells=cells,
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,127 @@
+"""Stage 5 of the walk: the fabric, a lattice of cells that mixes features of all scales into one map (PNFS III-B).
+
+A cell is built from what a genotype keeps and multiplies it by what a mixing says; it knows no search algorithm.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from posefabric.errors import unknown_name
+from posefabric.genotype import CellChoice, Genotype, live_nodes
+from posefabric.models.mixing import CellWeights
+from posefabric.models.operations import OPERATIONS
+from posefabric.space import SearchSpace, Site, feature_name
+
+
+def transition(source_stride: int, stride: int, channels: Mapping[int, int]) -> nn.Module:
+    """T of equation 2: a map of one stride to the size and channels of another, at most one scale away.
+
+    Finer to coarser: 3x3 convolution of stride 2. Coarser to finer: 1x1 convolution, then bilinear upsampling with
+    aligned corners. Both with BatchNorm and, as in the released code, without ReLU. Same scale: identity.
+    """
+    if source_stride == stride:
+        return nn.Identity()
+    down = source_stride < stride
+    kernel = {"kernel_size": 3, "stride": 2, "padding": 1} if down else {"kernel_size": 1}
+    layers = [
+        nn.Conv2d(channels[source_stride], channels[stride], **kernel),
+        nn.BatchNorm2d(channels[stride]),
+    ]
+    if not down:
+        layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True))
+    return nn.Sequential(*layers)
+
+
+class Projection(nn.Module):
+    """The 1x1 convolution over a cell's concatenated nodes, with one weight per node so that nodes can be dropped."""
+
+    def __init__(self, channels: int, nodes: tuple[int, ...]) -> None:
+        super().__init__()
+        whole = nn.Conv2d(channels * len(nodes), channels, 1)
+        blocks = whole.weight.detach().chunk(len(nodes), dim=1)
+        self.weights = nn.ParameterDict(
+            [(str(node), nn.Parameter(block.clone())) for node, block in zip(nodes, blocks, strict=True)]
+        )
+        self.bias = whole.bias
+
+    def forward(self, nodes: list[Tensor]) -> Tensor:
+        return F.conv2d(torch.cat(nodes, dim=1), torch.cat(list(self.weights.values()), dim=1), self.bias)
+
+
+class Cell(nn.Module):
+    """One cell: mixed inputs, ReLU, hidden nodes joined by mixed operations, projection (equations 1 to 3)."""
+
+    def __init__(
+        self, space: SearchSpace, site: Site, choice: CellChoice, channels: Mapping[int, int]
+    ) -> None:
+        super().__init__()
+        width = channels[site.stride]
+        sources = [source for source in site.sources if source.slot in choice.inputs]
+        self.origins = {source.slot: source.origin for source in sources}
+        self.transitions = nn.ModuleDict(
+            {source.slot: transition(source.stride, site.stride, channels) for source in sources}
+        )
+        self.edges = nn.ModuleDict(
+            {
+                f"{start}_{end}": nn.ModuleDict({name: build_operation(name, width) for name in operations})
+                for (start, end), operations in zip(space.edges, choice.edges, strict=True)
+                if operations
+            }
+        )
+        self.nodes = {
+            node: [(index, start) for index, (start, end) in enumerate(space.edges) if end == node and choice.edges[index]]
+            for node in live_nodes(space, choice)
+        }
+        self.projection = Projection(width, tuple(self.nodes))
+
+    def forward(self, maps: Mapping[str, Tensor], weights: CellWeights) -> Tensor:
+        nodes = {
+            0: F.relu(
+                _total(weights.inputs[slot] * T(maps[self.origins[slot]]) for slot, T in self.transitions.items())
+            )
+        }
+        for node, incoming in self.nodes.items():
+            nodes[node] = _total(
+                weights.edges[index][name] * operation(nodes[start])
+                for index, start in incoming
+                for name, operation in self.edges[f"{start}_{node}"].items()
+            )
+        return self.projection([nodes[node] for node in self.nodes])
+
+
+class Fabric(nn.Module):
+    """The kept cells of one lattice. Takes stride -> feature map; gives stride -> map of the last layer's cells."""
+
+    def __init__(self, space: SearchSpace, genotype: Genotype, channels: Mapping[int, int]) -> None:
+        super().__init__()
+        kept = [site for site in space.sites() if site.name in genotype.cells]
+        self.cells = nn.ModuleDict(
+            {site.name: Cell(space, site, genotype.cells[site.name], channels) for site in kept}
+        )
+        self.outputs = {site.stride: site.name for site in space.outputs() if site in kept}
+
+    def forward(
+        self, features: Mapping[int, Float[Tensor, "B _ _ _"]], weights: Mapping[str, CellWeights]
+    ) -> dict[int, Float[Tensor, "B _ _ _"]]:
+        maps = {feature_name(stride): feature for stride, feature in features.items()}
+        for name, cell in self.cells.items():
+            maps[name] = cell(maps, weights[name])
+        return {stride: maps[name] for stride, name in self.outputs.items()}
+
+
+def build_operation(name: str, channels: int) -> nn.Module:
+    """An operation by name. Raises `UserError` for one that does not exist."""
+    if name not in OPERATIONS:
+        raise unknown_name("operation", name, tuple(OPERATIONS))
+    return OPERATIONS[name](channels)
+
+
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)
