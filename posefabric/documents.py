@@ -90,7 +90,11 @@ def problems(error: ValidationError, kind: Any = None) -> str:
             continue
         cause = finding.get("ctx", {}).get("error")
         message = cause.finding if isinstance(cause, UserError) else finding["msg"]
-        given = "" if isinstance(cause, UserError) or finding["type"] == "missing" else f" (given {_short(finding['input'])})"
+        given = (
+            ""
+            if isinstance(cause, UserError) or finding["type"] == "missing"
+            else f" (given {_short(finding['input'])})"
+        )
         lines.append(f"{_dotted(path)}: {message}{given}" if path else f"{message}{given}")
     return "\n  ".join(["", *lines]) if len(lines) > 1 else lines[0]
 
@@ -110,7 +114,12 @@ def _field_names(kind: Any, path: Sequence[str | int]) -> list[str]:
     node = schema
     for step in path:
         node = _resolve(schema, node)
-        node = node.get("properties", {}).get(str(step)) or node.get("additionalProperties") or node.get("items") or {}
+        node = (
+            node.get("properties", {}).get(str(step))
+            or node.get("additionalProperties")
+            or node.get("items")
+            or {}
+        )
     return list(_resolve(schema, node).get("properties", {}))
 
 
@@ -119,5 +128,7 @@ def _resolve(schema: dict[str, Any], node: Any) -> dict[str, Any]:
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         else:
-            node = next(option for option in node.get("anyOf") or node["allOf"] if option.get("type") != "null")
+            node = next(
+                option for option in node.get("anyOf") or node["allOf"] if option.get("type") != "null"
+            )
     return node if isinstance(node, dict) else {}

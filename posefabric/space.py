@@ -93,7 +93,9 @@ class SearchSpace:
             raise UserError("bad-space", f"strides are {self.strides}", "each stride twice the one before")
         if len(set(self.operations)) != len(self.operations) or set(self.operations) <= {ZERO}:
             raise UserError(
-                "bad-space", f"operations are {self.operations}", "distinct names, one besides 'zero' at least"
+                "bad-space",
+                f"operations are {self.operations}",
+                "distinct names, one besides 'zero' at least",
             )
 
     @staticmethod

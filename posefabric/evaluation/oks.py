@@ -7,8 +7,9 @@ The numbers are pycocotools' to 1e-12 (computed by faster-coco-eval), with four 
 - `num_keypoints` is believed there, and a person with 0 is ignored: it is counted here (visibility above 0)
 - an empty result list fails there: it scores 0 here
 
-and with these kept: -1 where no person is in an area range, at most 20 results per image, persons without a labelled
-keypoint and crowds neither reward nor punish, small persons (area below 32^2) count in AP but in neither APM nor APL.
+and with these kept: -1 where no person is in an area range, at most 20 results per image, crowds and persons
+without a labelled keypoint neither reward nor punish, persons below 32^2 in area count in AP but in neither
+APM nor APL.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from jaxtyping import Float
 
 from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError
-from posefabric.evaluation.predictions import require_finite
+from posefabric.evaluation.predictions import distances_px
 from posefabric.skeletons import Skeleton
 
 OKS_KEYS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -38,11 +39,11 @@ def oks_metrics(
     skeleton: Skeleton,
     image_ids: Iterable[int] = (),
 ) -> dict[str, float]:
-    """COCO's keypoint metrics of results (`to_coco_results`, category 1) against records; keys `OKS_KEYS`, 0 to 1.
+    """COCO's keypoint metrics of results (`to_coco_results`) against records; keys `OKS_KEYS`, 0 to 1.
 
-    All images of the records take part, with results or without. `image_ids` adds images without an annotated
-    person, where every result is a false positive. -1 stands where no record is in an area range. Raises as
-    `coco_metrics`.
+    The category is 1. All images of the records take part, with results or without. `image_ids` adds images
+    without an annotated person, where every result is a false positive. -1 stands where no record is in an
+    area range. Raises as `coco_metrics`.
     """
     images = {record.image_id for record in records}.union(image_ids)
     ground_truth = {
@@ -58,25 +59,27 @@ def coco_metrics(
 ) -> dict[str, float]:
     """COCO's keypoint metrics of a result list against an annotation file's content; keys `OKS_KEYS`, 0 to 1.
 
-    `sigmas` are the OKS constants, one a keypoint. Neither argument is changed. Raises
-    `UserError("bad-annotation")` or `UserError("bad-prediction")` naming the entry: fields that are missing, not
-    finite or of a wrong length, and images the ground truth does not list.
+    `sigmas` are the OKS constants, one a keypoint. -1 stands where no person is in an area range. Neither
+    argument is changed. Raises `UserError("bad-annotation")` or `UserError("bad-prediction")` naming the
+    entry: fields that are missing, not finite or of a wrong length, and images the ground truth does not
+    list.
     """
     for section in ("images", "annotations", "categories"):
         if section not in ground_truth:
             raise UserError("bad-annotation", f"the annotations have no '{section}'", "COCO keypoint JSON")
-    images = _ids(ground_truth, "images")
-    truth = COCO(
-        {
-            "images": [{"id": image_id} for image_id in images],
-            "categories": [{"id": category_id} for category_id in _ids(ground_truth, "categories")],
-            "annotations": _annotations(ground_truth["annotations"], set(images), len(sigmas)),
-        }
-    )
-    if not truth.anns:
+    ids = {section: _ids(ground_truth, section) for section in ("images", "categories")}
+    persons = [
+        _person(entry, number, ids, len(sigmas))
+        for number, entry in enumerate(_entries(ground_truth, "annotations"), start=1)
+    ]
+    detections = _detections(results, ids, len(sigmas))
+    if not persons:
         return dict.fromkeys(OKS_KEYS, -1.0)
-    detections = truth.loadRes(_detections(results, set(images), len(sigmas)))
-    evaluator = COCOeval_faster(truth, detections, iouType="keypoints", kpt_oks_sigmas=list(sigmas))
+    sections = {section: [{"id": i} for i in sorted(ids[section])] for section in ids}
+    truth = COCO({**sections, "annotations": persons})
+    evaluator = COCOeval_faster(
+        truth, truth.loadRes(detections), iouType="keypoints", kpt_oks_sigmas=list(sigmas)
+    )
     evaluator.run()
     return {key: float(value) for key, value in zip(OKS_KEYS, evaluator.stats, strict=True)}
 
@@ -84,16 +87,15 @@ def coco_metrics(
 def oks(
     keypoints_xy: Float[np.ndarray, "N K 2"], records: Sequence[PersonRecord], sigmas: Sequence[float]
 ) -> Float[np.ndarray, " N"]:
-    """OKS of each prediction with the record of the same place, 0 to 1; NaN for a record without labelled keypoints."""
-    require_finite("keypoints_xy", keypoints_xy)
-    labelled = np.array([record.visibility > 0 for record in records])
-    truth_xy = np.array([record.keypoints_xy for record in records])
+    """OKS of each prediction with the record at the same place, 0 to 1; NaN where nothing is labelled.
+
+    Raises `UserError("bad-prediction")` as `distances_px`.
+    """
     area = np.array([record.area for record in records])[:, None] + np.spacing(1)
-    squared_px = ((keypoints_xy - truth_xy) ** 2).sum(axis=2)
-    similarity = np.exp(-squared_px / (2 * area * (2 * np.asarray(sigmas)) ** 2))
-    counts = labelled.sum(axis=1)
-    total = np.where(labelled, similarity, 0).sum(axis=1)
-    return np.divide(total, counts, out=np.full(len(records), np.nan), where=counts > 0)
+    variances = (2 * np.asarray(sigmas)) ** 2
+    similarity = np.exp(-(distances_px(keypoints_xy, records) ** 2) / (2 * area * variances))
+    labelled = (~np.isnan(similarity)).sum(axis=1)
+    return np.asarray(np.nansum(similarity, axis=1) / np.where(labelled > 0, labelled, np.nan))
 
 
 def _annotation(record: PersonRecord) -> dict[str, Any]:
@@ -122,74 +124,77 @@ class _Entry:
 
     def numbers(self, key: str, count: int) -> list[float]:
         try:
-            values = np.asarray(self.get(key), dtype=np.float64).ravel()
-        except (TypeError, ValueError):
+            values = np.asarray(self._get(key)).ravel()
+        except ValueError:  # lists of different lengths
             values = np.empty(0)
-        if len(values) != count or not np.isfinite(values).all():
-            raise self.error(f".{key} is {self.get(key)!r}", f"{count} finite number{'s'[: count > 1]}")
-        return list(values.tolist())
+        finite = np.isfinite(values).sum() if values.dtype.kind in "iuf" else 0
+        if len(values) != count or finite != count:
+            raise self._error(f".{key} has {len(values)} values, {finite} finite numbers", f"{count} of them")
+        return [float(value) for value in values]
 
-    def id(self, key: str = "id", known: set[int] | None = None) -> int:
-        value = self.get(key)
+    def id(self, key: str) -> int:
+        value = self._get(key)
         if not isinstance(value, Integral) or isinstance(value, bool):
-            raise self.error(f".{key} is {value!r}", "an integer")
-        if known is not None and value not in known:
-            raise self.error(f".{key} {value} is not in 'images'", "an image of the annotation file")
+            raise self._error(f".{key} is {value!r}", "an integer")
         return int(value)
 
-    def get(self, key: str) -> Any:
-        if key not in self.fields:
-            raise self.error(f" has no '{key}'", "COCO keypoint JSON")
-        return self.fields[key]
+    def reference(self, key: str, ids: set[int]) -> int:
+        value = self.id(key)
+        if value not in ids:
+            raise self._error(f".{key} is {value}", "an id that the annotation file lists")
+        return value
 
-    def error(self, found: str, allowed: str) -> UserError:
+    def flag(self, key: str) -> int:
+        value = self.fields.get(key, 0)
+        if value not in (0, 1):
+            raise self._error(f".{key} is {value!r}", "0 or 1")
+        return int(value)
+
+    def _error(self, found: str, allowed: str) -> UserError:
         return UserError(self.code, self.name + found, allowed)
 
+    def _get(self, key: str) -> Any:
+        if not isinstance(self.fields, Mapping) or key not in self.fields:
+            raise self._error(f" has no '{key}'", "COCO keypoint JSON")
+        return self.fields[key]
 
-def _ids(ground_truth: Mapping[str, Any], section: str) -> list[int]:
+
+def _entries(ground_truth: Mapping[str, Any], section: str) -> list[_Entry]:
     return [
-        _Entry(fields, f"{section}[{i}]", "bad-annotation").id()
-        for i, fields in enumerate(ground_truth[section])
+        _Entry(fields, f"{section}[{i}]", "bad-annotation") for i, fields in enumerate(ground_truth[section])
     ]
 
 
-def _annotations(
-    annotations: Sequence[Mapping[str, Any]], images: set[int], num_keypoints: int
-) -> list[dict[str, Any]]:
-    checked = []
-    for i, fields in enumerate(annotations):
-        entry = _Entry(fields, f"annotations[{i}]", "bad-annotation")
-        keypoints = entry.numbers("keypoints", 3 * num_keypoints)
-        checked.append(
-            {
-                "id": i + 1,
-                "image_id": entry.id("image_id", images),
-                "category_id": entry.id("category_id"),
-                "bbox": entry.numbers("bbox", 4),
-                "area": entry.number("area"),
-                "iscrowd": int(fields.get("iscrowd", 0)),
-                "keypoints": keypoints,
-                "num_keypoints": sum(visibility > 0 for visibility in keypoints[2::3]),
-            }
-        )
-    return checked
+def _ids(ground_truth: Mapping[str, Any], section: str) -> set[int]:
+    return {entry.id("id") for entry in _entries(ground_truth, section)}
+
+
+def _person(entry: _Entry, number: int, ids: Mapping[str, set[int]], num_keypoints: int) -> dict[str, Any]:
+    pose = _pose(entry, ids, num_keypoints)
+    return {
+        **pose,
+        "id": number,
+        "bbox": entry.numbers("bbox", 4),
+        "area": entry.number("area"),
+        "iscrowd": entry.flag("iscrowd"),
+        "num_keypoints": sum(visibility > 0 for visibility in pose["keypoints"][2::3]),
+    }
 
 
 def _detections(
-    results: Sequence[Mapping[str, Any]], images: set[int], num_keypoints: int
+    results: Sequence[Mapping[str, Any]], ids: Mapping[str, set[int]], num_keypoints: int
 ) -> list[dict[str, Any]]:
-    """The results as COCO reads them; their boxes, where all have one, decide on area ranges as COCO has it."""
-    with_boxes = all("bbox" in fields for fields in results)
-    checked = []
-    for i, fields in enumerate(results):
-        entry = _Entry(fields, f"results[{i}]", "bad-prediction")
-        detection: dict[str, Any] = {
-            "image_id": entry.id("image_id", images),
-            "category_id": entry.id("category_id"),
-            "keypoints": entry.numbers("keypoints", 3 * num_keypoints),
-            "score": entry.number("score"),
-        }
-        if with_boxes:
+    entries = [_Entry(fields, f"results[{i}]", "bad-prediction") for i, fields in enumerate(results)]
+    detections = [{**_pose(entry, ids, num_keypoints), "score": entry.number("score")} for entry in entries]
+    if all("bbox" in fields for fields in results):  # COCO takes a result's area from its box, if it has one
+        for detection, entry in zip(detections, entries, strict=True):
             detection["bbox"] = entry.numbers("bbox", 4)
-        checked.append(detection)
-    return checked
+    return detections
+
+
+def _pose(entry: _Entry, ids: Mapping[str, set[int]], num_keypoints: int) -> dict[str, Any]:
+    return {
+        "image_id": entry.reference("image_id", ids["images"]),
+        "category_id": entry.reference("category_id", ids["categories"]),
+        "keypoints": entry.numbers("keypoints", 3 * num_keypoints),
+    }

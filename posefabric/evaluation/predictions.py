@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError
 
 CONFIDENT = 0.2
@@ -18,9 +20,9 @@ CONFIDENT = 0.2
 class Predictions:
     """Keypoints of N persons.
 
-    `keypoints_xy` are float pixels of the image, 0-based. `box_scores` are those of the boxes the persons were
-    cropped from, 1 for annotated boxes; then `annotation_ids` name the records, in their order. A detected box has
-    annotation id 0. Values that are not finite raise `UserError("bad-prediction")`.
+    `keypoints_xy` are float pixels of the image, 0-based. `box_scores` are those of the boxes the persons
+    were cropped from, 1 for annotated boxes; then `annotation_ids` name the records, in their order. A
+    detected box has annotation id 0. Values that are not finite raise `UserError("bad-prediction")`.
     """
 
     keypoints_xy: Float[np.ndarray, "N K 2"]
@@ -35,7 +37,7 @@ class Predictions:
         for name in ("image_ids", "annotation_ids", "box_scores"):
             assert getattr(self, name).shape == (num_persons,), name
         for name in ("keypoints_xy", "scores", "box_scores"):
-            require_finite(name, getattr(self, name))
+            _require_finite(name, getattr(self, name))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -49,21 +51,37 @@ class Predictions:
 
 
 def to_coco_results(predictions: Predictions, category_id: int = 1) -> list[dict[str, Any]]:
-    """The predictions as COCO keypoint results, ready for JSON: `keypoints` is x, y, score of each in turn."""
-    triplets = np.concatenate([predictions.keypoints_xy, predictions.scores[..., None]], axis=2)
+    """The predictions as COCO keypoint results, ready for JSON; `keypoints` is x, y, score of each."""
+    triplets = np.dstack([predictions.keypoints_xy, predictions.scores]).astype(np.float64)
+    num_persons, num_keypoints = predictions.scores.shape
     return [
         {"image_id": image_id, "category_id": category_id, "keypoints": keypoints, "score": score}
         for image_id, keypoints, score in zip(
             predictions.image_ids.tolist(),
-            triplets.astype(np.float64).reshape(len(predictions), -1).tolist(),
+            triplets.reshape(num_persons, 3 * num_keypoints).tolist(),
             predictions.person_scores.tolist(),
             strict=True,
         )
     ]
 
 
-def require_finite(name: str, values: Float[np.ndarray, "N ..."]) -> None:
-    """Raise `UserError("bad-prediction")` naming the first entry that is not finite."""
+def distances_px(
+    keypoints_xy: Float[np.ndarray, "N K 2"], records: Sequence[PersonRecord]
+) -> Float[np.ndarray, "N K"]:
+    """How far each predicted keypoint is from the label of the record at the same place; NaN where none is.
+
+    Raises `UserError("bad-prediction")` on predictions that do not fit the records or are not finite.
+    """
+    truth_xy = np.array([record.keypoints_xy for record in records])
+    if keypoints_xy.shape != truth_xy.shape:
+        raise UserError("bad-prediction", f"keypoints_xy has shape {keypoints_xy.shape}", f"{truth_xy.shape}")
+    _require_finite("keypoints_xy", keypoints_xy)
+    labelled = np.array([record.visibility > 0 for record in records])
+    dx, dy = np.moveaxis(keypoints_xy - truth_xy, 2, 0)
+    return np.where(labelled, np.hypot(dx, dy), np.nan)
+
+
+def _require_finite(name: str, values: Float[np.ndarray, "N ..."]) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         place = tuple(np.argwhere(~finite)[0].tolist())

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from posefabric.errors import UserError, unknown_name
-from posefabric.genotype import FABRIC, FABRIC_SPACES, Backbone
+from posefabric.architecture import Backbone, FABRIC, FABRIC_SPACES
 from posefabric.models.fabric import Fabric
 from posefabric.models.mixing import CellWeights
 from posefabric.space import feature_name
@@ -87,7 +87,9 @@ class FabricBackbone(nn.Module):
         self.fabric = Fabric(space, backbone.genotype, widths)
         self.channels = {stride: widths[stride] for stride in self.fabric.outputs}
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], weights: Mapping[str, CellWeights]) -> dict[int, Tensor]:
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"], weights: Mapping[str, CellWeights]
+    ) -> dict[int, Tensor]:
         stem_stride = next(iter(self.channels))
         features: dict[int, Tensor] = self.fabric({stem_stride: self.stem(images)}, weights)
         return features
@@ -144,7 +146,9 @@ def pretrained_state(name: str, coarsest: int, file: Path | None) -> dict[str, T
         with contextlib.redirect_stderr(io.StringIO()):
             network = timm.create_model(_known(name), pretrained=True, pretrained_cfg_overlay=overlay)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError("missing-weights", f"ImageNet weights of {name} could not be loaded: {error}") from error
+        raise UserError(
+            "missing-weights", f"ImageNet weights of {name} could not be loaded: {error}"
+        ) from error
     return _cut(name, network, coarsest).state_dict()
 
 
@@ -156,5 +160,3 @@ def _known(name: str) -> str:
 
 def _cut(name: str, network: nn.Module, coarsest: int) -> nn.Module:
     return BACKBONES[name](network, tuple(stride for stride in STRIDES if stride <= coarsest))
-
-

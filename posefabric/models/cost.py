@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from posefabric.genotype import Architecture
+from posefabric.architecture import Architecture
 from posefabric.models.net import PoseNet
 
 

@@ -76,7 +76,11 @@ class Cell(nn.Module):
             }
         )
         self.nodes = {
-            node: [(index, start) for index, (start, end) in enumerate(space.edges) if end == node and choice.edges[index]]
+            node: [
+                (index, start)
+                for index, (start, end) in enumerate(space.edges)
+                if end == node and choice.edges[index]
+            ]
             for node in live_nodes(space, choice)
         }
         self.projection = Projection(width, tuple(self.nodes))
@@ -84,7 +88,9 @@ class Cell(nn.Module):
     def forward(self, maps: Mapping[str, Tensor], weights: CellWeights) -> Tensor:
         nodes = {
             0: F.relu(
-                _total(weights.inputs[slot] * T(maps[self.origins[slot]]) for slot, T in self.transitions.items())
+                _total(
+                    weights.inputs[slot] * T(maps[self.origins[slot]]) for slot, T in self.transitions.items()
+                )
             )
         }
         for node, incoming in self.nodes.items():

@@ -45,7 +45,7 @@ class FixedMixing(Mixing):
 
 
 class SoftmaxMixing(Mixing):
-    """Trained logits of a whole space: n * softmax(alpha) over operations, n * softmax(beta) over inputs.
+    """Trained logits over all choices of a supernet's cells: n * softmax(alpha) per edge, n * softmax(beta) per cell.
 
     `alpha` holds one (edges, operations) table, `shared`, or one per site; `beta` one vector per site in the order of
     its sources. All start at 0: the uniform mixture.
@@ -53,14 +53,15 @@ class SoftmaxMixing(Mixing):
 
     SHARED = "shared"
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, genotype: Genotype) -> None:
         super().__init__()
         self.space = space
-        tables = [self.SHARED] if space.share_operations else [site.name for site in space.sites()]
+        self.sites = [site for site in space.sites() if site.name in genotype.cells]
+        tables = [self.SHARED] if space.share_operations else [site.name for site in self.sites]
         shape = (len(space.edges), len(space.operations))
         self.alpha = nn.ParameterDict([(name, nn.Parameter(torch.zeros(shape))) for name in tables])
         self.beta = nn.ParameterDict(
-            [(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in space.sites()]
+            [(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in self.sites]
         )
 
     def forward(self) -> dict[str, CellWeights]:
@@ -68,11 +69,15 @@ class SoftmaxMixing(Mixing):
         return {
             site.name: CellWeights(
                 inputs=dict(
-                    zip([source.slot for source in site.sources], scaled_softmax(self.beta[site.name]), strict=True)
+                    zip(
+                        [source.slot for source in site.sources],
+                        scaled_softmax(self.beta[site.name]),
+                        strict=True,
+                    )
                 ),
                 edges=edges[self.SHARED if self.space.share_operations else site.name],
             )
-            for site in self.space.sites()
+            for site in self.sites
         }
 
     def _edges(self, alpha: Tensor) -> tuple[dict[str, Weight], ...]:

@@ -8,15 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from posefabric.errors import UserError
-from posefabric.genotype import FABRIC, Architecture, Genotype, used_features
+from posefabric.architecture import Architecture, BACKBONE
+from posefabric.genotype import used_features, used_strides
 from posefabric.models.backbones import build_backbone
 from posefabric.models.fabric import Fabric
 from posefabric.models.head import Fusion, VectorHead
-from posefabric.models.mixing import FixedMixing, Mixing, SoftmaxMixing
-from posefabric.space import SearchSpace
-
-BACKBONE = "backbone"
-"""The key of a CNF backbone's mixing, beside the parts'."""
+from posefabric.models.mixing import FixedMixing, Mixing, SoftmaxMixing, as_genotype
 
 
 class PoseNet(nn.Module):
@@ -33,13 +30,15 @@ class PoseNet(nn.Module):
         _check_part_names(architecture)
         self.mixing = nn.ModuleDict(mixings if mixings is not None else fixed_mixings(architecture))
         space, genotypes = architecture.space, architecture.genotypes
-        used = {part: used_features(space, genotypes[part]) for part in architecture.partition}
-        self.backbone = build_backbone(architecture.backbone, max(max(strides) for strides in used.values()))
+        self.backbone = build_backbone(architecture.backbone, used_strides(space, genotypes)[-1])
         self.laterals, self.fabrics, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for part, keypoints in architecture.partition.items():
             channels = architecture.channels(part)
             self.laterals[part] = nn.ModuleDict(
-                {str(stride): _lateral(self.backbone.channels[stride], channels[stride]) for stride in used[part]}
+                {
+                    str(stride): _lateral(self.backbone.channels[stride], channels[stride])
+                    for stride in used_features(space, genotypes[part])
+                }
             )
             self.fabrics[part] = Fabric(space, genotypes[part], channels)
             self.heads[part] = VectorHead(
@@ -60,7 +59,9 @@ class PoseNet(nn.Module):
 
     def part_map(self, part: str, features: Mapping[int, Tensor]) -> Float[Tensor, "B C h w"]:
         """The output of one part's fabric."""
-        inputs = {int(stride): lateral(features[int(stride)]) for stride, lateral in self.laterals[part].items()}
+        inputs = {
+            int(stride): lateral(features[int(stride)]) for stride, lateral in self.laterals[part].items()
+        }
         (output,) = self.fabrics[part](inputs, self.mixing[part]()).values()
         return output
 
@@ -79,25 +80,21 @@ class PoseNet(nn.Module):
         return self.mixing.parameters()
 
 
-def fabrics_of(architecture: Architecture) -> dict[str, tuple[SearchSpace, Genotype]]:
-    """Every fabric of an architecture under its mixing's key: the parts', and the backbone's where it is one."""
-    parts = {part: (architecture.space, genotype) for part, genotype in architecture.genotypes.items()}
-    backbone = architecture.backbone
-    if backbone.name != FABRIC:
-        return parts
-    assert backbone.space is not None
-    assert backbone.genotype is not None
-    return {**parts, BACKBONE: (backbone.space, backbone.genotype)}
-
-
 def fixed_mixings(architecture: Architecture) -> dict[str, Mixing]:
     """The multipliers stored in the architecture, one mixing per fabric."""
-    return {name: FixedMixing(genotype) for name, (_, genotype) in fabrics_of(architecture).items()}
+    return {name: FixedMixing(genotype) for name, (_, genotype) in architecture.fabrics().items()}
 
 
 def softmax_mixings(architecture: Architecture) -> dict[str, Mixing]:
-    """Trainable logits over the whole space, one mixing per fabric."""
-    return {name: SoftmaxMixing(space) for name, (space, _) in fabrics_of(architecture).items()}
+    """Trainable logits over a supernet's choices, one mixing per fabric."""
+    return {
+        name: SoftmaxMixing(space, genotype) for name, (space, genotype) in architecture.fabrics().items()
+    }
+
+
+def mixture(net: PoseNet) -> Architecture:
+    """The architecture with the multipliers that the net's mixings give now: the paper's final, dense network."""
+    return net.architecture.with_genotypes({name: as_genotype(m) for name, m in net.mixing.items()})
 
 
 def _lateral(source_channels: int, channels: int) -> nn.Module:

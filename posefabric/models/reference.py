@@ -18,7 +18,8 @@ from torch import Tensor
 
 from posefabric import documents
 from posefabric.errors import UserError
-from posefabric.genotype import FABRIC, Architecture, Backbone, Genotype, supernet
+from posefabric.architecture import Architecture, BACKBONE, Backbone, FABRIC, supernet
+from posefabric.genotype import Genotype, everything
 from posefabric.models.mixing import SoftmaxMixing, as_genotype
 from posefabric.models.net import PoseNet
 from posefabric.skeletons import COCO17, MPII16
@@ -33,7 +34,9 @@ THEIR_OPERATIONS = {
     "max_pool_3x3": "max_pool_3x3",
 }
 
-THEIR_MPII_KEYPOINTS = tuple(MPII16.keypoints[i] for i in (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0, 6))
+THEIR_MPII_KEYPOINTS = tuple(
+    MPII16.keypoints[i] for i in (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0, 6)
+)
 """MPII's keypoints in the order the authors re-sorted them to."""
 
 
@@ -106,17 +109,23 @@ def import_case(case: Case, tensors: Mapping[str, Tensor]) -> Imported:
     """Read a checkpoint of a CNF-backbone net. Raises `UserError("bad-weights")` for missing or misshapen tensors."""
     backbone_space, space = case.backbone.space(), case.head.space()
     parts = {theirs.removesuffix("_part"): theirs for theirs in case.parts}
+    backbone_mixture = _mixture(backbone_space, tensors, BACKBONE)
     whole = supernet(
         skeleton=COCO17 if case.dataset == "coco" else MPII16,
-        partition={ours: tuple(case.keypoints[i] for i in case.parts[theirs]) for ours, theirs in parts.items()},
-        backbone=Backbone(FABRIC, backbone_space, _mixture(backbone_space, tensors, "backbone")),
+        partition={
+            ours: tuple(case.keypoints[i] for i in case.parts[theirs]) for ours, theirs in parts.items()
+        },
+        backbone=Backbone(FABRIC, backbone_space, backbone_mixture),
         space=space,
         input_hw=(case.input_shape[2], case.input_shape[3]),
         vector_dim=case.vector_dim,
         activation="squash" if case.vector else "linear",
         fusion=case.fusion,
     )
-    architecture = whole.with_genotypes({ours: _mixture(space, tensors, theirs) for ours, theirs in parts.items()})
+    architecture = whole.with_genotypes(
+        {BACKBONE: backbone_mixture}
+        | {ours: _mixture(space, tensors, theirs) for ours, theirs in parts.items()}
+    )
     net = PoseNet(architecture)
     renamed = _rename(tensors, dict(_module_names(net, parts)))
     state = {name: _fitting(renamed, name, wanted) for name, wanted in net.state_dict().items()}
@@ -127,7 +136,7 @@ def import_case(case: Case, tensors: Mapping[str, Tensor]) -> Imported:
 
 def _mixture(space: SearchSpace, tensors: Mapping[str, Tensor], fabric: str) -> Genotype:
     """Their logits as the multipliers that their code applies."""
-    mixing = SoftmaxMixing(space)
+    mixing = SoftmaxMixing(space, everything(space))
     alphas, betas = _tensor(tensors, f"{fabric}.alphas"), _tensor(tensors, f"{fabric}.betas")
     with torch.no_grad():
         for index, site in enumerate(space.sites()):

@@ -1,0 +1,191 @@
+"""Architectures: a whole pose network as data. `PoseNet` builds any of them; the supernet is the one that keeps all.
+
+Where it stands in the walk: what a search finds, what training takes, what a run folder holds. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from posefabric import documents
+from posefabric.errors import UserError
+from posefabric.genotype import Genotype, bad_field, check_genotype, everything, prune, used_strides
+from posefabric.skeletons import Partition, Skeleton, check_partition
+from posefabric.space import SearchSpace
+
+FABRIC = "fabric"
+"""The backbone that is itself a fabric."""
+
+BACKBONE = "backbone"
+"""The key of such a backbone's genotype and mixing, beside the parts'."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where the features come from: a named network of `models.backbones`, or `"fabric"` with its own genotype."""
+
+    name: str
+    space: SearchSpace | None = None
+    genotype: Genotype | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        described = self.space is not None and self.genotype is not None
+        if (self.name == FABRIC) != described:
+            raise UserError(
+                "bad-architecture",
+                f"backbone '{self.name}' {'has' if described else 'lacks'} a space and a genotype",
+                "space and genotype exactly where the name is 'fabric'",
+            )
+
+    def pruned(self, wanted: Collection[int]) -> Backbone:
+        """The same with only what the strides `wanted` need; a named network is cut when it is built."""
+        if self.space is None or self.genotype is None:
+            return self
+        return replace(self, genotype=prune(self.space, self.genotype, wanted))
+
+
+FABRIC_SPACES: dict[str, SearchSpace] = {
+    "fabric1": SearchSpace.backbone(10, num_layers=7, keep=3, num_nodes=2),
+    "fabric2": SearchSpace.backbone(10, num_layers=8, keep=5),
+    "fabric3": SearchSpace.backbone(12, num_layers=8, keep=5),
+}
+"""The paper's CNF backbones (section IV; layer counts of the released configurations)."""
+
+
+def fabric_backbone(space: SearchSpace) -> Backbone:
+    """A CNF backbone that keeps everything of its space."""
+    return Backbone(FABRIC, space, everything(space))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A whole pose network as data.
+
+    `input_hw` is the crop it is meant for, in pixels. `partition` and `genotypes` have the same part names; `widths`
+    gives each part's channels at every stride of `space`. `activation`: `"squash"` turns the length of a
+    `vector_dim`-vector into a score in [0, 1) (PNFS section III-D); `"linear"` takes a one-dimensional vector as the
+    heatmap itself. `fusion` joins keypoints that several parts share: `"sum"` (the paper's code) or `"mean"`.
+    Genotypes must be pruned. Contradictions raise `UserError("bad-architecture")` naming the field.
+    """
+
+    skeleton: Skeleton
+    partition: Partition
+    backbone: Backbone
+    space: SearchSpace
+    genotypes: Mapping[str, Genotype]
+    widths: Mapping[str, tuple[int, ...]]
+    input_hw: tuple[int, int]
+    vector_dim: int = 8
+    activation: Literal["squash", "linear"] = "squash"
+    fusion: Literal["sum", "mean"] = "sum"
+    format: Literal[1] = 1
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        check_partition(self.skeleton, self.partition, "partition")
+        _check_head(self)
+        for label, table in (("genotypes", self.genotypes), ("widths", self.widths)):
+            if set(table) != set(self.partition):
+                raise bad_field(label, f"has the parts {sorted(table)}", f"{sorted(self.partition)}")
+        for part, genotype in self.genotypes.items():
+            check_genotype(self.space, genotype, f"genotypes.{part}")
+        self._check_backbone()
+        for part, channels in self.widths.items():
+            if len(channels) != len(self.space.strides) or min(channels) < 1:
+                raise bad_field(
+                    f"widths.{part}", f"is {channels}", f"{len(self.space.strides)} numbers of at least 1"
+                )
+
+    def _check_backbone(self) -> None:
+        space, genotype = self.backbone.space, self.backbone.genotype
+        if space is None or genotype is None:
+            return
+        wanted = used_strides(self.space, self.genotypes)
+        offered = [site.stride for site in space.outputs()]
+        if not set(wanted) <= set(offered):
+            raise bad_field("backbone.space", f"ends in the strides {offered}", f"those the parts read: {wanted}")
+        check_genotype(space, genotype, "backbone.genotype", wanted)
+
+    def channels(self, part: str) -> dict[int, int]:
+        """Stride -> channels of a part's fabric."""
+        return dict(zip(self.space.strides, self.widths[part], strict=True))
+
+    @property
+    def output_stride(self) -> int:
+        return self.space.strides[0]
+
+    @property
+    def heatmap_hw(self) -> tuple[int, int]:
+        return self.input_hw[0] // self.output_stride, self.input_hw[1] // self.output_stride
+
+    def fabrics(self) -> dict[str, tuple[SearchSpace, Genotype]]:
+        """Every fabric: the parts' under their names, and the backbone's as `"backbone"` where it is one."""
+        fabrics = {part: (self.space, genotype) for part, genotype in self.genotypes.items()}
+        if self.backbone.space is not None and self.backbone.genotype is not None:
+            fabrics[BACKBONE] = (self.backbone.space, self.backbone.genotype)
+        return fabrics
+
+    def with_genotypes(self, genotypes: Mapping[str, Genotype]) -> Architecture:
+        """The same network with other, not yet pruned genotypes, named as in `fabrics`."""
+        parts = {part: prune(self.space, genotypes[part]) for part in self.partition}
+        backbone = replace(self.backbone, genotype=genotypes.get(BACKBONE))
+        return replace(self, genotypes=parts, backbone=backbone.pruned(used_strides(self.space, parts)))
+
+
+def supernet(
+    skeleton: Skeleton,
+    partition: Partition,
+    backbone: Backbone,
+    space: SearchSpace,
+    input_hw: tuple[int, int],
+    *,
+    vector_dim: int = 8,
+    activation: Literal["squash", "linear"] = "squash",
+    fusion: Literal["sum", "mean"] = "sum",
+) -> Architecture:
+    """The architecture that keeps everything, at the paper's widths."""
+    genotypes = {part: everything(space) for part in partition}
+    return Architecture(
+        skeleton=skeleton,
+        partition=partition,
+        backbone=backbone.pruned(used_strides(space, genotypes)),
+        space=space,
+        genotypes=genotypes,
+        widths={part: tuple(space.channels(stride) for stride in space.strides) for part in partition},
+        input_hw=input_hw,
+        vector_dim=vector_dim,
+        activation=activation,
+        fusion=fusion,
+    )
+
+
+def read_architecture(path: str | Path) -> Architecture:
+    """Read an architecture file, or that of a run folder."""
+    path = Path(path)
+    file = path / "architecture.json" if path.is_dir() else path
+    return documents.read_json(Architecture, file, code="bad-architecture")
+
+
+def _check_head(architecture: Architecture) -> None:
+    outputs = architecture.space.outputs()
+    if [site.stride for site in outputs] != [architecture.output_stride]:
+        raise bad_field(
+            "space",
+            f"ends in {len(outputs)} cells",
+            "a head, whose last layer is one cell at the finest scale",
+        )
+    coarsest = architecture.space.strides[-1]
+    if any(size < coarsest or size % coarsest for size in architecture.input_hw):
+        raise bad_field("input_hw", f"is {architecture.input_hw}", f"multiples of {coarsest}")
+    if architecture.vector_dim < 1:
+        raise bad_field("vector_dim", f"is {architecture.vector_dim}", "at least 1")
+    if architecture.activation == "linear" and architecture.vector_dim != 1:
+        raise bad_field("vector_dim", f"is {architecture.vector_dim} with activation 'linear'", "1")

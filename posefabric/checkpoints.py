@@ -1,0 +1,101 @@
+"""Tensors on disk: the weights a run leaves, and the checkpoints from which it resumes.
+
+Tensors are safetensors files, everything else JSON; nothing here can execute code. A checkpoint's manifest holds the
+SHA-256 of its tensors, so a damaged one is never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from posefabric.errors import UserError
+from posefabric.runs import FORMAT, make_folder, read_record, sync_folder, to_text, write_atomic
+
+KEPT = 3
+"""How many checkpoints stay on disk."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file; equal tensors give equal bytes."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, safetensors.torch.save(plain))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU. Raises `UserError` for a missing or damaged one."""
+    if not path.is_file():
+        raise UserError("missing-file", f"{path} does not exist")
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise UserError("bad-weights", f"{path} is not a whole safetensors file: {error}") from error
+
+
+def save_checkpoint(run: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Write the state after `step` steps into a run folder, whole or not at all; keep the last few."""
+    folder = run / "checkpoints"
+    draft, final = folder / f".step-{step}.tmp", folder / f"step-{step}"
+    shutil.rmtree(draft, ignore_errors=True)
+    make_folder(draft)
+    tree, tensors = _pack(state)
+    save_tensors(draft / "state.safetensors", tensors)
+    digest = hashlib.sha256((draft / "state.safetensors").read_bytes()).hexdigest()
+    manifest = {"format": FORMAT, "step": step, "sha256": digest, "state": tree}
+    write_atomic(draft / "manifest.json", to_text(manifest))
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(draft, final)
+    sync_folder(folder)
+    for old in _steps(folder)[:-KEPT]:
+        shutil.rmtree(folder / f"step-{old}")
+
+
+def latest_checkpoint(run: Path) -> tuple[int, dict[str, Any]] | None:
+    """Step and state of the newest whole checkpoint of a run folder; damaged ones are passed over."""
+    for step in reversed(_steps(run / "checkpoints")):
+        folder = run / "checkpoints" / f"step-{step}"
+        manifest = read_record(folder / "manifest.json")
+        file = folder / "state.safetensors"
+        if hashlib.sha256(file.read_bytes()).hexdigest() == manifest["sha256"]:
+            return step, _unpack(manifest["state"], load_tensors(file))
+    return None
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+
+
+def _pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A tree of dicts, lists, numbers and tensors as JSON beside a flat dict of its tensors."""
+    tensors: dict[str, Tensor] = {}
+
+    def visit(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            name = str(len(tensors))
+            tensors[name] = node
+            return {"tensor": name}
+        if isinstance(node, Mapping):
+            return {"keys": list(node), "values": [visit(value) for value in node.values()]}
+        if isinstance(node, (list, tuple)):
+            return [visit(value) for value in node]
+        return node
+
+    return visit(state), tensors
+
+
+def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(tree, dict) and "tensor" in tree:
+        return tensors[tree["tensor"]]
+    if isinstance(tree, dict):
+        return {key: _unpack(value, tensors) for key, value in zip(tree["keys"], tree["values"], strict=True)}
+    if isinstance(tree, list):
+        return [_unpack(value, tensors) for value in tree]
+    return tree

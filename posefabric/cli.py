@@ -1,0 +1,133 @@
+"""The command line: every function of `posefabric.commands` under its own name, with `--json` and `--quiet`.
+
+Figures go to stdout, messages to stderr; a user's error prints one message and exits with the code of its kind.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from posefabric import commands
+from posefabric.errors import BUG, INPUT_OUTPUT, UserError
+
+COMMANDS: tuple[Callable[..., commands.Result], ...] = (
+    commands.demo,
+    commands.search,
+    commands.derive,
+    commands.show,
+    commands.train,
+    commands.evaluate,
+    commands.predict,
+    commands.profile,
+    commands.report,
+    commands.import_weights,
+    commands.recipes,
+    commands.explain,
+)
+DATA_COMMANDS = (commands.synthesize,)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages but errors.")]
+
+
+def build() -> typer.Typer:
+    """The application."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+    app.callback()(_describe)
+    for command in COMMANDS:
+        app.command(command.__name__.replace("_", "-"))(_printing(command))
+    data = typer.Typer(no_args_is_help=True, help="Datasets.")
+    for command in DATA_COMMANDS:
+        data.command(command.__name__)(_printing(command))
+    app.add_typer(data, name="data")
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        build()()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(INPUT_OUTPUT)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(INPUT_OUTPUT)
+    except Exception:  # noqa: BLE001  the last line of defence: our bug, said as such
+        traceback.print_exc()
+        print("error: this is a bug in posefabric; the traceback above says where", file=sys.stderr)
+        sys.exit(BUG)
+
+
+def _describe(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Neural architecture search for pose estimation: one searched fabric per body part."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("posefabric"))
+        raise typer.Exit
+
+
+def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
+    """The command with `--json` and `--quiet`, its result printed."""
+
+    @functools.wraps(command)
+    def run(json: bool = False, quiet: bool = False, **arguments: Any) -> None:
+        _talk(quiet)
+        _print(command(**arguments), as_json=json)
+
+    signature = inspect.signature(command, eval_str=True)
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in (("json", Json), ("quiet", Quiet))
+    ]
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [*(p.replace(kind=keyword_only) for p in signature.parameters.values()), *extra]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _talk(quiet: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("posefabric").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _print(result: commands.Result, as_json: bool) -> None:
+    if result.text:
+        logging.getLogger("posefabric").info("%s", result.text)
+    if as_json:
+        output = {"output": str(result.output)} if result.output else {}
+        print(json.dumps({**result.figures, **output}))
+        return
+    for line in _table(result.figures):
+        print(line)
+    if result.output is not None:
+        print(result.output)
+
+
+def _table(figures: Mapping[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    width = max((len(key) for key in figures), default=0)
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{key}", *_table(value, indent + "  ")]
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+            lines.append(f"{indent}{key:<{width}}  {text}")
+    return lines

@@ -1,0 +1,248 @@
+"""The configuration of a run: every field once, with its unit and default; all mistakes are reported at once.
+
+A recipe (`posefabric.recipes`) gives a `Config`; a YAML file and `a.b=v` overrides change it; the run folder records
+the result whole. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from posefabric import documents
+from posefabric.errors import UserError
+from posefabric.architecture import Architecture, Backbone, FABRIC, FABRIC_SPACES, fabric_backbone, supernet
+from posefabric.skeletons import Skeleton
+from posefabric.space import BACKBONE_OPERATIONS, HEAD_OPERATIONS, SearchSpace
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """What all sections share: unknown keys are errors, values are checked, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class FabricSettings(Settings):
+    """A fabric: the whole lens has `num_layers`; a head keeps the last `keep` of them, a backbone the first."""
+
+    num_layers: Count = 6
+    keep: Count = 3
+    base_channels: Count = 10
+    num_nodes: Count = 1
+    operations: tuple[str, ...] = HEAD_OPERATIONS
+    share_operations: bool = True
+    boundary: Literal["repeat", "omit"] = "repeat"
+
+    def head(self) -> SearchSpace:
+        return self._space(self.num_layers - self.keep, self.num_layers)
+
+    def backbone(self) -> SearchSpace:
+        return self._space(0, self.keep)
+
+    def _space(self, first: int, last: int) -> SearchSpace:
+        return SearchSpace(
+            num_layers=self.num_layers,
+            first_layer=first,
+            last_layer=last,
+            base_channels=self.base_channels,
+            num_nodes=self.num_nodes,
+            operations=self.operations,
+            share_operations=self.share_operations,
+            boundary=self.boundary,
+        )
+
+
+class BackboneSettings(Settings):
+    """`name`: a network of `models.backbones`, `fabric1` to `fabric3`, or `fabric` as described by `fabric`.
+
+    `pretrained`: start from ImageNet weights, timm's or those of the local file `weights` (timm's names).
+    """
+
+    name: str = "mobilenetv2_100"
+    pretrained: bool = True
+    weights: Path | None = None
+    fabric: FabricSettings = FabricSettings(num_layers=8, keep=5, operations=BACKBONE_OPERATIONS)
+
+    def describe(self) -> Backbone:
+        if self.name in FABRIC_SPACES:
+            return fabric_backbone(FABRIC_SPACES[self.name])
+        if self.name == FABRIC:
+            return fabric_backbone(self.fabric.backbone())
+        return Backbone(self.name)
+
+
+class ModelSettings(Settings):
+    """The net. `parts` names a partition of the data's skeleton; `input_hw` is the crop in pixels."""
+
+    parts: str = "3"
+    input_hw: tuple[Count, Count] = (256, 256)
+    fabric: FabricSettings = FabricSettings()
+    vector_dim: Count = 8
+    activation: Literal["squash", "linear"] = "squash"
+    fusion: Literal["sum", "mean"] = "sum"
+
+    def supernet(self, skeleton: Skeleton, backbone: Backbone) -> Architecture:
+        """The architecture that keeps everything, for a skeleton."""
+        return supernet(
+            skeleton,
+            skeleton.partition(self.parts),
+            backbone,
+            self.fabric.head(),
+            self.input_hw,
+            vector_dim=self.vector_dim,
+            activation=self.activation,
+            fusion=self.fusion,
+        )
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training samples vary; probabilities are in [0, 1] and draws are uniform.
+
+    `rotation_deg` is the largest turn either way, `scale` the range of the factor on the box (above 1: a
+    smaller person), both as in the paper; the rotation's probability is its code's. `half_body_probability`:
+    only the upper or the lower body fills the crop. `colour` c: brightness, contrast and saturation each
+    times 1-c ... 1+c, hue turned by up to c x 45 degrees. `cutout_size`: the largest side of the blanked
+    rectangle as a share of the crop's; keypoints beneath it stay labelled.
+    """
+
+    flip_probability: Share = 0.5
+    rotation_deg: NotNegative = 45.0
+    rotation_probability: Share = 0.6
+    scale: tuple[Positive, Positive] = (0.7, 1.3)
+    half_body_probability: Share = 0.3
+    colour: Share = 0.2
+    cutout_probability: Share = 0.2
+    cutout_size: Share = 0.3
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+class DataSettings(Settings):
+    """Crops and targets. `margin` grows the box (1.25: the person fills 80 %); `sigma_px` is in heatmap pixels.
+
+    `mean` and `std` normalise RGB in [0, 1]. `synthetic_train` and `synthetic_val` count the embedded people.
+    """
+
+    margin: Positive = 1.25
+    sigma_px: Positive = 2.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    augmentation: Augmentation = Augmentation()
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    synthetic_train: Count = 4096
+    synthetic_val: Count = 512
+
+
+class Optimization(Settings):
+    """How weights are trained. `lr` falls by `schedule`: `"cosine"` to 0, or `"steps"` by `gamma` at `milestones`.
+
+    `milestones` and `warmup` are shares of all steps. `clip_norm` 0 and `ema_decay` 0 switch these off.
+    `precision`: `"32-true"` or `"bf16-mixed"`. Validation follows every `validate_every` epochs and the last.
+    """
+
+    epochs: Count = 200
+    batch_size: Count = 24
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
+    schedule: Literal["cosine", "steps", "constant"] = "steps"
+    milestones: tuple[Share, ...] = (0.45, 0.6, 0.75)
+    gamma: Share = 0.25
+    warmup: Share = 0.0
+    clip_norm: NotNegative = 0.0
+    ema_decay: Share = 0.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    validate_every: Count = 1
+
+
+class SearchSettings(Optimization):
+    """The search. Bilevel strategies hold out `architecture_share` of the training persons for alpha and beta.
+
+    `derive` says how the found mixture becomes a net: `threshold` keeps choices whose share of their mixture is above
+    `threshold`; `argmax` keeps the strongest operation per edge and the `max_inputs` strongest inputs per cell.
+    """
+
+    strategy: str = "sync"
+    architecture_lr: Positive = 1e-3
+    architecture_weight_decay: NotNegative = 0.0
+    architecture_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    derive: str = "threshold"
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    max_inputs: Count = 2
+
+
+class EvaluationSettings(Settings):
+    """How heatmaps become keypoints. `flip_test` averages with the mirrored crop."""
+
+    batch_size: Count = 32
+    decode: Literal["dark", "quarter", "argmax"] = "quarter"
+    flip_test: bool = False
+
+
+class Config(Settings):
+    """Everything a run depends on, besides its data."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    model: ModelSettings = ModelSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    data: DataSettings = DataSettings()
+    search: SearchSettings = SearchSettings()
+    train: Optimization = Optimization()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def data_form(self) -> dict[str, Any]:
+        """Plain data, as recorded in a run folder."""
+        return self.model_dump(mode="json")
+
+
+def read_config(path: Path, base: Config) -> Config:
+    """A YAML file of the keys that differ from `base`."""
+    data = documents.read_yaml(path, code="bad-config")
+    if not isinstance(data, Mapping):
+        raise UserError("bad-config", f"{path} holds {type(data).__name__}", "a mapping of sections")
+    return merge(base, data, str(path))
+
+
+def override(base: Config, assignments: Sequence[str]) -> Config:
+    """Apply `a.b=v` assignments; values are typed, and every unknown key is reported with a suggestion."""
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise UserError("bad-config", f"--set {assignment}", "key.subkey=value")
+    try:
+        changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(assignments)), resolve=False)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(
+            "bad-config", f"--set {' '.join(assignments)}: {error}", "key.subkey=value"
+        ) from error
+    assert isinstance(changes, dict)
+    return merge(base, {str(key): value for key, value in changes.items()}, "--set")
+
+
+def merge(base: Config, changes: Mapping[str, Any], where: str) -> Config:
+    """`base` with the changed keys, checked as a whole."""
+    try:
+        return Config.model_validate(_merged(base.data_form(), changes))
+    except ValidationError as error:
+        raise UserError("bad-config", f"{where}: {documents.problems(error, Config)}") from error
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(below, value) if both else value
+    return merged

@@ -1,0 +1,99 @@
+"""The one image loader, behind stage 1 of the walk: from a file to RGB uint8, or an error naming the file."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from posefabric.data.records import Image
+from posefabric.errors import UserError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What is read; other decoders of Pillow are never tried."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""How files of these formats are recognised in a folder."""
+
+MAX_PIXELS = 178_956_970
+"""Larger images are refused by their header, before anything is decoded (Pillow's own limit)."""
+
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow's decoders raise on damaged files."""
+
+
+def read_image(path: str | Path) -> Image:
+    """The picture in a regular file, upright (EXIF orientation applied), RGB uint8.
+
+    Grey, palette and CMYK become RGB; transparent pixels are laid on white; 16-bit grey is divided by 257;
+    the first of several frames is taken. Raises `UserError("missing-file")`, or `UserError("bad-image")` for
+    what is not one of `FORMATS`, is truncated or damaged, or has more than `MAX_PIXELS` pixels.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError("missing-file", f"image {path} does not exist")
+    if not path.is_file():
+        raise _bad(path, "is not a regular file")
+    try:
+        with PIL.Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise _too_large(path)
+            return np.ascontiguousarray(_rgb(PIL.ImageOps.exif_transpose(file)))
+    except PIL.Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except UserError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise _bad(path, f"cannot be decoded: {error}") from error
+
+
+def list_images(inputs: Sequence[str | Path]) -> list[Path]:
+    """The image files named, and those in the folders named (by suffix, sorted). None at all is an error."""
+    files: list[Path] = []
+    for path in map(Path, inputs):
+        files += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    if not files:
+        raise UserError("missing-file", f"no images in {', '.join(map(str, inputs))}", ", ".join(SUFFIXES))
+    return files
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write an RGB image in the format that the file's suffix names.
+
+    Raises `UserError("bad-value")` for an unknown suffix and `UserError("not-writable")`.
+    """
+    path = Path(path)
+    try:
+        PIL.Image.fromarray(image).save(path)
+    except ValueError as error:
+        raise UserError("bad-value", f"image file {path}: {error}", "a suffix such as .png or .jpg") from error
+    except OSError as error:
+        raise UserError("not-writable", f"image {path}: {error.strerror or error}") from error
+
+
+def _rgb(picture: PIL.Image.Image) -> Image:
+    if picture.mode.startswith("I;16"):
+        deep = np.asarray(picture).astype(np.float32)
+        return np.repeat(np.rint(deep / 257).astype(np.uint8)[..., None], 3, axis=-1)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {picture.mode} have no known range")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _bad(path: Path, found: str) -> UserError:
+    return UserError("bad-image", f"{path} {found}", f"a whole image file: {', '.join(FORMATS)}")
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError("bad-image", f"{path} is too large", f"at most {MAX_PIXELS // 10**6} million pixels")

@@ -1,0 +1,160 @@
+"""Stage 3 of the walk: samples become batches; torch begins.
+
+The batch of a training step is a pure function of the seed and the step, so neither the number of workers nor
+a resume in the middle changes what a network sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from posefabric import geometry
+from posefabric.data.records import People
+from posefabric.data.transforms import Augmentation, Sample, make_sample
+from posefabric.errors import UserError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Key = tuple[int, int]
+"""What a sample is drawn from: (epoch, index of the person)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CropSettings:
+    """How persons are shown to a network; `mean` and `std` normalise RGB in [0, 1]."""
+
+    input_hw: tuple[int, int]
+    margin: float = geometry.DEFAULT_MARGIN
+    augmentation: Augmentation | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class Batch(NamedTuple):
+    """B samples as tensors, `indices` naming the persons.
+
+    Images are normalised and channels-last in memory; keypoints are in crop pixels.
+    """
+
+    images: Float[Tensor, "B 3 H W"]
+    keypoints_xy: Float[Tensor, "B K 2"]
+    visibility: Int[Tensor, "B K"]
+    crop_to_image: Float[Tensor, "B 2 3"]
+    indices: Int[Tensor, " B"]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+def collate(samples: Sequence[Sample], indices: Sequence[int], view: CropSettings) -> Batch:
+    """One batch from samples of the view's input size; float32, on the CPU."""
+    images = torch.from_numpy(np.stack([sample.image for sample in samples])).movedim(-1, 1)  # B 3 H W
+    mean, std = (255 * torch.tensor(numbers)[:, None, None] for numbers in (view.mean, view.std))
+    return Batch(
+        images=images.float().sub_(mean).div_(std),
+        keypoints_xy=torch.from_numpy(np.stack([sample.keypoints_xy for sample in samples])).float(),
+        visibility=torch.from_numpy(np.stack([sample.visibility for sample in samples])).long(),
+        crop_to_image=torch.from_numpy(np.stack([sample.crop_to_image for sample in samples])).float(),
+        indices=torch.tensor(indices),
+    )
+
+
+def training_batches(
+    people: People,
+    view: CropSettings,
+    *,
+    indices: Sequence[int] | None = None,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    num_steps: int,
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """The whole batches of steps `start_step` ... `start_step + num_steps - 1`, shuffled anew every epoch.
+
+    `indices` restricts training to some persons. Too few for one batch raise `UserError("bad-value")`.
+    """
+    chosen = np.arange(len(people)) if indices is None else np.asarray(indices, dtype=np.int64)
+    if not 1 <= batch_size <= len(chosen):
+        raise UserError("bad-value", f"batch size {batch_size}", f"1 to {len(chosen)}, the number of persons")
+    keys = _training_keys(chosen, batch_size, seed, range(start_step, start_step + num_steps))
+    return _load(_Samples(people, view, seed), keys, num_workers)
+
+
+def evaluation_batches(
+    people: People,
+    view: CropSettings,
+    *,
+    indices: Sequence[int] | None = None,
+    batch_size: int,
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """Every person once, in order and without augmentation; the last batch may be smaller."""
+    chosen = range(len(people)) if indices is None else indices
+    keys = (
+        [(0, int(index)) for index in chosen[start : start + batch_size]] for start in range(0, len(chosen), batch_size)
+    )
+    return _load(_Samples(people, dataclasses.replace(view, augmentation=None), 0), keys, num_workers)
+
+
+def _training_keys(indices: Int[np.ndarray, " N"], batch_size: int, seed: int, steps: range) -> Iterator[list[Key]]:
+    steps_per_epoch = len(indices) // batch_size
+    shuffled_for, order = -1, indices
+    for step in steps:
+        epoch, position = divmod(step, steps_per_epoch)
+        if epoch != shuffled_for:
+            shuffled_for, order = epoch, np.random.default_rng([seed, epoch]).permutation(indices)
+        rows = order[position * batch_size : (position + 1) * batch_size]
+        yield [(epoch, int(index)) for index in rows]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples(Dataset[tuple[int, Sample]]):
+    people: People
+    view: CropSettings
+    seed: int
+
+    def __getitem__(self, key: Key) -> tuple[int, Sample]:
+        epoch, index = key
+        sample = make_sample(
+            self.people.record(index),
+            self.people.image(index),
+            self.people.skeleton,
+            self.view.input_hw,
+            margin=self.view.margin,
+            augmentation=self.view.augmentation,
+            rng=np.random.default_rng([self.seed, epoch, index]),
+        )
+        return index, sample
+
+
+def _load(samples: _Samples, keys: Iterator[list[Key]], num_workers: int) -> Iterator[Batch]:
+    loader = DataLoader(
+        samples,
+        batch_sampler=keys,
+        collate_fn=partial(_collate_indexed, view=samples.view),
+        num_workers=num_workers,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # its own, so that loading draws nothing from torch's global one
+    )
+    return iter(loader)
+
+
+def _collate_indexed(rows: list[tuple[int, Sample]], view: CropSettings) -> Batch:
+    return collate([sample for _, sample in rows], [index for index, _ in rows], view)
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)

@@ -1,0 +1,102 @@
+"""The one loop of training and search: steps, validation, checkpoints, resume.
+
+Batches are a function of the step, so a resume continues where the checkpoint stands and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lightning_fabric import Fabric as Engine
+
+from posefabric.checkpoints import latest_checkpoint, save_checkpoint
+from posefabric.config import Config, Optimization
+from posefabric.data.loader import Batch, training_batches
+from posefabric.data.records import People
+from posefabric.errors import UserError
+from posefabric.predictor import crop_settings
+from posefabric.progress import Progress
+from posefabric.runs import Run
+
+logger = logging.getLogger(__name__)
+
+Batches = tuple[Batch | None, ...]
+
+
+class Learner(Protocol):
+    """What the loop drives."""
+
+    def step(self, *batches: Any, step: int) -> dict[str, float]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is. Validation and a checkpoint follow every `interval` steps and the last one."""
+
+    num_steps: int
+    interval: int
+
+    @staticmethod
+    def of(settings: Optimization, num_persons: int) -> Plan:
+        """Whole batches only; fewer persons than one batch raise `UserError("bad-value")`."""
+        steps_per_epoch = num_persons // settings.batch_size
+        if steps_per_epoch == 0:
+            raise UserError("bad-value", f"batch size {settings.batch_size}", f"at most {num_persons}, the persons")
+        return Plan(settings.epochs * steps_per_epoch, settings.validate_every * steps_per_epoch)
+
+
+def build_engine(config: Config, precision: str) -> Engine:
+    """Device and precision of a run."""
+    engine = Engine(accelerator=config.accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    engine.launch()
+    return engine
+
+
+def stream(
+    people: People, config: Config, settings: Optimization, plan: Plan, start: int, *, indices: Any = None, seed: int
+) -> Iterator[Batch]:
+    """The training batches from step `start` on."""
+    return training_batches(
+        people,
+        crop_settings(config, augmented=True),
+        indices=indices,
+        batch_size=settings.batch_size,
+        seed=seed,
+        start_step=start,
+        num_steps=plan.num_steps - start,
+        num_workers=config.data.num_workers,
+    )
+
+
+def run_steps(
+    run: Run,
+    learner: Learner,
+    plan: Plan,
+    batches_from: Callable[[int], Iterator[Batches]],
+    validate: Callable[[], dict[str, float]],
+) -> None:
+    """Drive a learner to the end of its plan, from its newest checkpoint if there is one."""
+    start = 0
+    if (checkpoint := latest_checkpoint(run.path)) is not None:
+        start, state = checkpoint
+        learner.load_state_dict(state)
+        run.cut_rows(start)
+        logger.info("resuming at step %d of %d", start, plan.num_steps)
+    with Progress(run.record["command"], plan.num_steps, start) as progress:
+        batches = batches_from(start)
+        for step in range(start, plan.num_steps):
+            row = learner.step(*next(batches), step=step)
+            run.log({"step": step + 1, "split": "train", **row})
+            progress.advance(loss=row["loss"])
+            if (step + 1) % plan.interval == 0 or step + 1 == plan.num_steps:
+                measured = validate()
+                run.log({"step": step + 1, "split": "val", **measured})
+                save_checkpoint(run.path, step + 1, learner.state_dict())
+                progress.report(step + 1, measured)

@@ -1,0 +1,46 @@
+"""Pictures of what a net predicts: the best, typical and worst persons of a set, beside the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from posefabric.config import Config
+from posefabric.data.images import write_image
+from posefabric.data.records import Image, People
+from posefabric.data.transforms import make_sample
+from posefabric.draw import contact_sheet, draw_people
+from posefabric.evaluation.oks import oks
+from posefabric.evaluation.predictions import Predictions
+from posefabric.geometry import invert, transform_points
+from posefabric.runs import Run, make_folder
+
+PEOPLE_PER_SHEET = 8
+CANVAS_HW = (256, 192)
+
+
+def save_pictures(run: Run, people: People, found: Predictions, config: Config) -> None:
+    """Contact sheets in the run's `pictures/`, chosen by OKS; drawn are the predictions."""
+    persons = [people.record(index) for index in range(len(people))]
+    similarity = oks(found.keypoints_xy, persons, people.skeleton.sigmas)
+    order = np.argsort(-similarity)
+    order = order[np.isfinite(similarity[order])]
+    middle = max(len(order) // 2 - PEOPLE_PER_SHEET // 2, 0)
+    choices = {
+        "best": order[:PEOPLE_PER_SHEET],
+        "typical": order[middle : middle + PEOPLE_PER_SHEET],
+        "worst": order[::-1][:PEOPLE_PER_SHEET],
+    }
+    make_folder(run.path / "pictures")
+    for name, chosen in choices.items():
+        drawn = [_picture(people, int(index), found, config) for index in chosen]
+        if drawn:
+            write_image(run.path / "pictures" / f"{name}.jpg", contact_sheet(drawn, columns=4))
+
+
+def _picture(people: People, index: int, found: Predictions, config: Config) -> Image:
+    """The person's crop, enlarged, with the predicted skeleton."""
+    sample = make_sample(
+        people.record(index), people.image(index), people.skeleton, CANVAS_HW, margin=config.data.margin
+    )
+    points = transform_points(found.keypoints_xy[index], invert(sample.crop_to_image))
+    return draw_people(sample.image, points[None], np.ones((1, len(points))), people.skeleton)

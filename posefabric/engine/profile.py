@@ -1,0 +1,38 @@
+"""What a network costs: parameters, MACs and latency, of the whole and part by part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils import benchmark
+
+from posefabric.architecture import Architecture
+from posefabric.models.cost import count
+from posefabric.models.net import PoseNet
+
+
+def profile_architecture(architecture: Architecture, input_hw: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Figures under the keys of the command line; latency is the median of eager passes at batch 1 on the CPU."""
+    size = input_hw or architecture.input_hw
+    cost = count(architecture, size)
+    return {
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "latency_ms": round(latency_ms(PoseNet(architecture), size), 2),
+        "input_hw": list(size),
+        "backbone": {"parameters": cost.backbone_parameters, "macs": cost.backbone_macs},
+        "parts": {
+            name: {"parameters": part.parameters, "macs": part.macs, "cells": dict(part.cells)}
+            for name, part in cost.parts.items()
+        },
+    }
+
+
+@torch.inference_mode()
+def latency_ms(net: PoseNet, input_hw: tuple[int, int]) -> float:
+    """Median milliseconds of a forward pass at batch 1, channels last, with the threads torch has."""
+    net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = torch.randn(1, 3, *input_hw).contiguous(memory_format=torch.channels_last)
+    timer = benchmark.Timer("net(image)", globals={"net": net, "image": image}, num_threads=torch.get_num_threads())
+    return float(timer.blocked_autorange(min_run_time=1.0).median * 1e3)

@@ -1,0 +1,78 @@
+"""The search: a strategy learns on a supernet, then the architecture it found is derived and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from posefabric.checkpoints import save_tensors
+from posefabric.config import Config
+from posefabric.data.records import People
+from posefabric.engine.evaluate import evaluate
+from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
+from posefabric.engine.train import load_backbone
+from posefabric.architecture import Architecture
+from posefabric.models.net import PoseNet
+from posefabric.predictor import inherit
+from posefabric.runs import Run
+from posefabric.strategies import strategy
+from posefabric.strategies.derive import derive
+from posefabric.strategies.protocol import StrategySetup
+
+SUPERNET_FILE = "supernet.json"
+"""The mixture that was found, beside the derived `architecture.json`; the weights fit both."""
+
+
+def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, float]:
+    """Search in a run folder. Gives the figures of the derived net with inherited weights, and the mixture's."""
+    began = time.monotonic()
+    settings = config.search
+    engine = build_engine(config, settings.precision)
+    torch.manual_seed(config.seed)
+    chosen = strategy(settings.strategy)
+    shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
+    plan = Plan.of(settings, min(len(share) for share in shares if len(share)))
+    learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps))
+    load_backbone(learner.net, config)
+    device = str(engine.device)
+
+    def batches_from(start: int) -> Iterator[Batches]:
+        streams = [
+            stream(train, config, settings, plan, start, indices=share, seed=config.seed + number)
+            for number, share in enumerate(shares)
+            if len(share)
+        ]
+        for batches in zip(*streams, strict=True):
+            weight_batch, *architecture_batch = (batch.to(device) for batch in batches)
+            yield weight_batch, (architecture_batch or [None])[0]
+
+    def score(architecture: Architecture) -> float:
+        return evaluate(_derived_net(architecture, learner.net), val, config, device)["AP"]
+
+    run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.net, val, config, device))
+    found = learner.choose(score)
+    derived = derive(found, settings.derive, settings)
+    run.save_architecture(found, SUPERNET_FILE)
+    run.save_architecture(derived)
+    save_tensors(run.path / "weights.safetensors", learner.net.state_dict())
+    mixture = {f"mixture/{name}": value for name, value in evaluate(learner.net, val, config, device).items()}
+    figures = evaluate(_derived_net(derived, learner.net), val, config, device) | mixture
+    run.save_figures(figures)
+    run.finish(time.monotonic() - began)
+    return figures
+
+
+def _derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:
+    net = PoseNet(architecture)
+    inherit(net, supernet.state_dict())
+    return net
+
+
+def _shares(count: int, architecture_share: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Persons for the weights and for the architecture, disjoint; drawn, so that the file's order does not matter."""
+    order = np.random.default_rng([seed, 1]).permutation(count).tolist()
+    cut = count - round(architecture_share * count)
+    return order[:cut], order[cut:]

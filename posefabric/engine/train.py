@@ -1,0 +1,68 @@
+"""Training of one architecture, from scratch or from inherited weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posefabric.checkpoints import save_tensors
+from posefabric.config import Config
+from posefabric.data.records import People
+from posefabric.engine.evaluate import evaluate
+from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
+from posefabric.architecture import Architecture, FABRIC
+from posefabric.genotype import used_strides
+from posefabric.models.backbones import pretrained_state
+from posefabric.models.net import PoseNet
+from posefabric.optimization import WeightLearner
+from posefabric.predictor import inherit
+from posefabric.runs import Run
+
+
+def train(
+    run: Run,
+    config: Config,
+    architecture: Architecture,
+    people: tuple[People, People],
+    weights: Mapping[str, Tensor] | None = None,
+) -> dict[str, float]:
+    """Train in a run folder on (train, val) people, from `weights` where given; the figures of the result."""
+    began = time.monotonic()
+    settings = config.train
+    engine = build_engine(config, settings.precision)
+    torch.manual_seed(config.seed)
+    train_people, val_people = people
+    plan = Plan.of(settings, len(train_people))
+    net = PoseNet(architecture)
+    if weights is None:
+        load_backbone(net, config)
+    else:
+        inherit(net, weights)
+    learner = WeightLearner(engine, net, config, settings, plan.num_steps)
+    device = str(engine.device)
+
+    def batches_from(start: int) -> Iterator[Batches]:
+        batches = stream(train_people, config, settings, plan, start, seed=config.seed)
+        return ((batch.to(device),) for batch in batches)
+
+    run.save_architecture(architecture)
+    run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.best_net, val_people, config, device))
+    save_tensors(run.path / "weights.safetensors", learner.best_net.state_dict())
+    figures = evaluate(learner.best_net, val_people, config, device)
+    run.save_figures(figures)
+    run.finish(time.monotonic() - began)
+    return figures
+
+
+def load_backbone(net: PoseNet, config: Config) -> None:
+    """Give a net's backbone the pretrained weights that the configuration asks for, if any."""
+    architecture = net.architecture
+    if not config.backbone.pretrained or architecture.backbone.name == FABRIC:
+        return
+    coarsest = used_strides(architecture.space, architecture.genotypes)[-1]
+    state: dict[str, Any] = pretrained_state(architecture.backbone.name, coarsest, config.backbone.weights)
+    net.backbone.load_state_dict(state)

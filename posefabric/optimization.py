@@ -1,0 +1,116 @@
+"""Stage 8a of the walk: how weights learn from a batch. Training and every search strategy stand on this.
+
+The learning rate is a function of the step, so a resume needs the optimizer's state and the step, nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning_fabric import Fabric as Engine
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from posefabric import heatmaps
+from posefabric.config import Config, Optimization
+from posefabric.data.loader import Batch
+from posefabric.errors import UserError
+from posefabric.models.net import PoseNet
+
+
+def heatmap_objective(net: nn.Module, batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
+    """The loss of a net on a batch: its heatmaps against Gaussians of `sigma_px` heatmap pixels."""
+    predicted = net(batch.images)
+    input_hw, heatmap_hw = tuple(batch.images.shape[-2:]), tuple(predicted.shape[-2:])
+    target, weights = heatmaps.encode(batch.keypoints_xy, batch.visibility, input_hw, heatmap_hw, sigma_px)
+    return heatmaps.heatmap_loss(predicted.float(), target, weights)
+
+
+def learning_rate(settings: Optimization, step: int, num_steps: int) -> float:
+    """The rate of step `step` (0-based) of `num_steps`."""
+    progress = step / num_steps
+    if progress < settings.warmup:
+        return settings.lr * (step + 1) / math.ceil(settings.warmup * num_steps)
+    if settings.schedule == "cosine":
+        rest = (progress - settings.warmup) / (1 - settings.warmup)
+        return settings.lr * (1 + math.cos(math.pi * rest)) / 2
+    if settings.schedule == "steps":
+        return settings.lr * settings.gamma ** sum(progress >= milestone for milestone in settings.milestones)
+    return settings.lr
+
+
+def weight_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups: only matrices and kernels decay, biases and norms do not."""
+    kept = list(parameters)
+    return [
+        {"params": [p for p in kept if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in kept if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class WeightLearner:
+    """Gradient descent on a net's weights, with schedule, clipping and moving average as configured.
+
+    `architecture_groups` are further optimizer groups (each with its own `lr`) that learn in the same step; their
+    rate is not scheduled.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        net: PoseNet,
+        config: Config,
+        settings: Optimization,
+        num_steps: int,
+        architecture_groups: Iterable[dict[str, Any]] = (),
+    ) -> None:
+        self.settings, self.num_steps, self.engine = settings, num_steps, engine
+        self.sigma_px = config.data.sigma_px
+        self.bare_net = net.to(memory_format=torch.channels_last)
+        weights = [group | {"scheduled": True} for group in weight_groups(net.weights(), settings.weight_decay)]
+        optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        optimizer = optimizer_class([*weights, *architecture_groups], lr=settings.lr)
+        self.net, self.optimizer = engine.setup(net, optimizer)
+        average = get_ema_multi_avg_fn(settings.ema_decay)
+        self.average = AveragedModel(net, multi_avg_fn=average, use_buffers=True) if settings.ema_decay else None
+
+    @property
+    def best_net(self) -> PoseNet:
+        """The net to evaluate and keep: the moving average where there is one."""
+        net = self.bare_net if self.average is None else self.average.module
+        assert isinstance(net, PoseNet)
+        return net
+
+    def step(self, batch: Batch, step: int) -> dict[str, float]:
+        """One update. A loss that is not finite raises `UserError("diverged")`."""
+        rate = learning_rate(self.settings, step, self.num_steps)
+        for group in self.optimizer.param_groups:
+            if group.get("scheduled"):
+                group["lr"] = rate
+        self.net.train()
+        loss = heatmap_objective(self.net, batch, self.sigma_px)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise UserError("diverged", f"the loss of step {step} is {value} (learning rate {rate:g})")
+        self.optimizer.zero_grad()
+        self.engine.backward(loss)
+        if self.settings.clip_norm:
+            self.engine.clip_gradients(self.net, self.optimizer, max_norm=self.settings.clip_norm)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.bare_net)
+        return {"loss": value, "lr": rate}
+
+    def state_dict(self) -> dict[str, Any]:
+        average = self.average.state_dict() if self.average is not None else {}
+        return {"net": self.bare_net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": average}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.bare_net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])

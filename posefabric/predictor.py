@@ -1,0 +1,155 @@
+"""Stages 8b and 9 of the walk: heatmaps become keypoints of the image, for evaluation and for people alike.
+
+A `Predictor` is a trained net with all it needs to see: the crop, the normalisation, the decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from posefabric import draw, geometry, heatmaps
+from posefabric.checkpoints import load_tensors
+from posefabric.config import Config
+from posefabric.data.images import read_image
+from posefabric.data.loader import Batch, CropSettings, collate
+from posefabric.data.records import Image, PersonRecord
+from posefabric.data.transforms import make_sample
+from posefabric.errors import UserError
+from posefabric.evaluation.predictions import Predictions, to_coco_results
+from posefabric.models.net import PoseNet
+from posefabric.runs import Run
+from posefabric.skeletons import Skeleton
+
+
+def crop_settings(config: Config, *, augmented: bool) -> CropSettings:
+    """How a configuration shows persons to its net."""
+    return CropSettings(
+        input_hw=config.model.input_hw,
+        margin=config.data.margin,
+        augmentation=config.data.augmentation if augmented else None,
+        mean=config.data.mean,
+        std=config.data.std,
+    )
+
+
+@torch.inference_mode()
+def infer(
+    net: PoseNet, batch: Batch, config: Config
+) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
+    """Keypoints in image pixels and their scores; torch ends here. The net must be in eval mode."""
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    maps = net(images)
+    if config.evaluation.flip_test:
+        mirrored = net(images.flip(-1))
+        maps = (maps + heatmaps.flip_heatmaps(mirrored, net.architecture.skeleton.flip_permutation)) / 2
+    input_hw = (images.shape[2], images.shape[3])
+    found, scores = heatmaps.decode(maps, input_hw, config.evaluation.decode, config.data.sigma_px)
+    crop_to_image = batch.crop_to_image.cpu().double().numpy()
+    points = found.cpu().double().numpy()
+    in_image = np.stack([geometry.transform_points(p, m) for p, m in zip(points, crop_to_image, strict=True)])
+    return in_image, scores.cpu().double().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """N persons found in one image: `xy` (N, K, 2) image pixels, `score` (N, K), `box` (N, 4) xyxy."""
+
+    skeleton: Skeleton
+    image: Image
+    xy: Float[np.ndarray, "N K 2"]
+    score: Float[np.ndarray, "N K"]
+    box: Float[np.ndarray, "N 4"]
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+    def plot(self, threshold: float = 0.2) -> Image:
+        """The image with skeletons; keypoints below the threshold are left out."""
+        return draw.draw_people(self.image, self.xy, self.score, self.skeleton, threshold=threshold)
+
+    def to_coco(self, image_id: int = 0) -> list[dict[str, object]]:
+        """COCO keypoint results, one per person."""
+        count = len(self)
+        found = Predictions(
+            keypoints_xy=self.xy,
+            scores=self.score,
+            image_ids=np.full(count, image_id),
+            annotation_ids=np.zeros(count, dtype=np.int64),
+            box_scores=np.ones(count),
+        )
+        return to_coco_results(found)
+
+
+class Predictor:
+    """A trained net and how it is to be used."""
+
+    def __init__(self, net: PoseNet, config: Config, device: str = "cpu") -> None:
+        self.net = net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.config, self.device = config, device
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.net.architecture.skeleton
+
+    def predict(self, image: Image | str | Path, boxes_xyxy: Sequence[Sequence[float]] | None = None) -> Poses:
+        """The poses of the persons in the boxes; without boxes the whole image is one box."""
+        pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        height, width = pixels.shape[:2]
+        boxes = np.asarray(boxes_xyxy if boxes_xyxy is not None else [[0, 0, width, height]], dtype=np.float64)
+        view = crop_settings(self.config, augmented=False)
+        count = self.skeleton.num_keypoints
+        found = [np.zeros((0, count, 2))]
+        scores = [np.zeros((0, count))]
+        step = self.config.evaluation.batch_size
+        for start in range(0, len(boxes), step):
+            samples = [
+                make_sample(_person(box, count), pixels, self.skeleton, view.input_hw, margin=view.margin)
+                for box in boxes[start : start + step]
+            ]
+            batch = collate(samples, range(len(samples)), view)
+            xy, score = infer(self.net, batch.to(self.device), self.config)
+            found.append(xy)
+            scores.append(score)
+        return Poses(self.skeleton, pixels, np.concatenate(found), np.concatenate(scores), boxes.reshape(-1, 4))
+
+
+def load(path: str | Path) -> Predictor:
+    """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
+    run = Run(Path(path))
+    config = Config.model_validate(run.record["config"])
+    net = PoseNet(run.architecture())
+    inherit(net, load_tensors(run.path / "weights.safetensors"))
+    return Predictor(net, config)
+
+
+def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:
+    """Give a net the weights of the same names, as a derived net has them from its supernet.
+
+    Raises `UserError("bad-weights")` naming the first tensor that is missing or has another shape.
+    """
+    wanted = net.state_dict()
+    for name, tensor in wanted.items():
+        if name not in state:
+            raise UserError("bad-weights", f"the weights have no tensor {name}", "weights of this architecture")
+        if state[name].shape != tensor.shape:
+            found = f"{name} has the shape {tuple(state[name].shape)}"
+            raise UserError("bad-weights", found, f"{tuple(tensor.shape)}, that of the architecture")
+    net.load_state_dict({name: state[name] for name in wanted})
+
+
+def _person(box_xyxy: Float[np.ndarray, "4"], num_keypoints: int) -> PersonRecord:
+    return PersonRecord(
+        image_id=0,
+        annotation_id=0,
+        bbox_xyxy=box_xyxy,
+        keypoints_xy=np.zeros((num_keypoints, 2)),
+        visibility=np.zeros(num_keypoints, dtype=np.int64),
+        area=0.0,
+    )

@@ -1,0 +1,179 @@
+"""The run folder: what a run is made from, what it measured, and what it leaves; every file is written whole or not.
+
+`run.json` says what was run and on what; `metrics.jsonl` holds one object per logged step; `architecture.json` and
+`weights.safetensors` hold neither times nor paths; `checkpoints/` holds what a resume needs (`posefabric.checkpoints`).
+No torch here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from posefabric import documents
+from posefabric.errors import UserError
+from posefabric.architecture import Architecture, read_architecture
+
+FORMAT = 1
+
+
+class Run:
+    """An open run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "run.json").is_file():
+            raise UserError("bad-run", f"{path} has no run.json", "a folder written by posefabric")
+        self.record: dict[str, Any] = read_record(path / "run.json")
+
+    @staticmethod
+    def start(path: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:
+        """Make a run folder, or open it again to resume.
+
+        A folder of another command, configuration or data raises `UserError("run-differs")` with the difference.
+        """
+        wanted = {"format": FORMAT, "command": command, "config": dict(config), "data": dict(data)}
+        if (path / "run.json").exists():
+            run = Run(path)
+            _check_same(run.record, wanted, path)
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise UserError("run-differs", f"{path} exists and is no run folder", "a new or empty folder")
+        make_folder(path)
+        record = {**wanted, "state": "running", "started": _now(), "versions": versions(), "git": git_state()}
+        write_atomic(path / "run.json", to_text(record))
+        return Run(path)
+
+    @property
+    def finished(self) -> bool:
+        return self.record.get("state") == "finished"
+
+    def note(self, **entries: Any) -> None:
+        """Add entries to `run.json`."""
+        self.record |= entries
+        write_atomic(self.path / "run.json", to_text(self.record))
+
+    def finish(self, seconds: float) -> None:
+        """Mark the run as done; its seconds add to those of earlier sessions."""
+        self.note(state="finished", ended=_now(), seconds=round(self.record.get("seconds", 0.0) + seconds, 1))
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one object to `metrics.jsonl`."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every logged row, in order."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def cut_rows(self, step: int) -> None:
+        """Forget rows logged after a checkpoint's step."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+
+    def save_architecture(self, architecture: Architecture, name: str = "architecture.json") -> None:
+        file = self.path / name
+        make_folder(file.parent)
+        write_atomic(file, documents.to_json(architecture))
+
+    def architecture(self, name: str = "architecture.json") -> Architecture:
+        return read_architecture(self.path / name)
+
+    def figures(self) -> dict[str, Any]:
+        """What `evaluation.json` holds; empty before there is one."""
+        file = self.path / "evaluation.json"
+        return read_record(file) if file.is_file() else {}
+
+    def save_figures(self, figures: Mapping[str, Any]) -> None:
+        write_atomic(self.path / "evaluation.json", to_text(figures))
+
+
+def next_output(command: str) -> Path:
+    """`runs/<command>-<n>` with the first free n."""
+    taken = (int(p.name.rpartition("-")[2]) for p in Path("runs").glob(f"{command}-*") if p.name[-1].isdigit())
+    return Path("runs") / f"{command}-{max(taken, default=0) + 1}"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises `UserError("not-writable")`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("not-writable", f"cannot make the folder {path}: {error.strerror}") from error
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    data = content.encode() if isinstance(content, str) else content
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError("not-writable", f"cannot write {path}: {error.strerror}") from error
+    sync_folder(path.parent)
+
+
+def versions() -> dict[str, str]:
+    """What the run stood on."""
+    packages = ("posefabric", "torch", "timm", "numpy", "opencv-python-headless", "lightning-fabric")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), "platform": platform.platform(), **found}
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and cleanliness of the folder the command was started in; empty outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}
+
+
+def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    theirs, ours = (to_text({key: record.get(key) for key in wanted}).splitlines() for record in (found, wanted))
+    if theirs != ours:
+        changes = [line for line in difflib.unified_diff(theirs, ours, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")]
+        raise UserError("run-differs", f"{path} holds another run:\n" + "\n".join(changes))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError("bad-run", f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise UserError("bad-run", f"{path} holds {type(record).__name__}", "an object")
+    return record
+
+
+def to_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1) + "\n"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

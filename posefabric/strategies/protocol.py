@@ -1,0 +1,69 @@
+"""What a search strategy is, and what it is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from lightning_fabric import Fabric as Engine
+
+from posefabric.config import Config
+from posefabric.data.loader import Batch
+from posefabric.architecture import Architecture
+from posefabric.models.mixing import SoftmaxMixing
+from posefabric.models.net import PoseNet
+
+Score = Callable[[Architecture], float]
+
+
+@dataclass(frozen=True)
+class StrategySetup:
+    """`supernet` is what may be chosen from; `num_steps` the length of the whole search."""
+
+    engine: Engine
+    supernet: Architecture
+    config: Config
+    num_steps: int
+
+
+class Strategy(Protocol):
+    """A search. It owns its net and optimizers; a run that saves its state resumes exactly."""
+
+    held_out: ClassVar[bool]
+    """Whether it needs persons that the weights do not learn from."""
+
+    def __init__(self, setup: StrategySetup) -> None: ...
+
+    @property
+    def net(self) -> PoseNet:
+        """The supernet as it stands."""
+        ...
+
+    def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
+        """One learning step (0-based); what it measured."""
+        ...
+
+    def choose(self, score: Score) -> Architecture:
+        """The architecture found: its multipliers are the mixture; `score` rates candidates where one must."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def entropies(net: PoseNet) -> dict[str, float]:
+    """Mean entropy of all alphas and of all betas, as shares of the uniform mixture's: 1 undecided, 0 decided."""
+    found: dict[str, list[torch.Tensor]] = {"alpha_entropy": [], "beta_entropy": []}
+    for mixing in net.mixing.values():
+        if isinstance(mixing, SoftmaxMixing):
+            found["alpha_entropy"] += [_entropy(alpha).mean() for alpha in mixing.alpha.values()]
+            found["beta_entropy"] += [_entropy(beta) for beta in mixing.beta.values()]
+    return {name: float(torch.stack(values).mean()) for name, values in found.items() if values}
+
+
+def _entropy(logits: torch.Tensor) -> torch.Tensor:
+    log_shares = torch.log_softmax(logits.detach().float(), dim=-1)
+    return -(log_shares.exp() * log_shares).sum(dim=-1) / torch.log(torch.tensor(float(logits.shape[-1])))

@@ -1,0 +1,272 @@
+"""The COCO reader: real files, a round trip, and a table of broken ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posefabric.data import coco
+from posefabric.data.images import write_image
+from posefabric.data.records import PersonRecord
+from posefabric.errors import UserError
+from posefabric.skeletons import COCO17, LSP14, Skeleton
+
+
+def annotation(annotation_id, image_id=3, **more):
+    return {"id": annotation_id, "image_id": image_id, "category_id": 1, "bbox": [0, 0, 4, 5], **more}
+
+
+CAT = {
+    "images": [{"id": 3, "file_name": "a.png"}, {"id": 4, "file_name": "deep/b.png"}],
+    "annotations": [
+        annotation(7, 4, keypoints=[1, 2, 2, 9, 8, 1, 0, 0, 0], bbox=[1, 2, 8, 6]),
+        annotation(8, keypoints=[5.5, 6, 2] * 3, area=9),
+        annotation(9, keypoints=[0] * 9),
+        annotation(10, keypoints=[5, 5, 2] * 3, iscrowd=1),
+        annotation(11),
+        annotation(12, category_id=2),
+    ],
+    "categories": [
+        {
+            "id": 1,
+            "name": "cat",
+            "keypoints": ["left_ear", "right_ear", "tail"],
+            "skeleton": [[1, 3], [2, 3]],
+        },
+        {"id": 2, "name": "dog"},
+    ],
+}
+
+
+def changed(path, value):
+    """`CAT` with one value replaced, or removed where `value` is Ellipsis."""
+    document = copy.deepcopy(CAT)
+    *parents, last = path
+    node = document
+    for key in parents:
+        node = node[key]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return document
+
+
+def saved(folder, document):
+    path = folder / "people.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def test_conventions_end_in_the_reader(tmp_path):
+    people = coco.load(saved(tmp_path, CAT))
+    first, second = people.record(0), people.record(1)
+    assert len(people) == 2
+    assert (first.annotation_id, first.image_id, first.area, first.head_size) == (7, 4, 48, None)
+    np.testing.assert_array_equal(first.bbox_xyxy, [1, 2, 9, 8])
+    np.testing.assert_array_equal(first.keypoints_xy, [[1, 2], [9, 8], [0, 0]])
+    np.testing.assert_array_equal(first.visibility, [2, 1, 0])
+    assert second.area == 9
+    assert first.image_path == str(tmp_path / "deep" / "b.png")
+
+
+def test_the_skeleton_comes_from_the_category(tmp_path):
+    skeleton = coco.load(saved(tmp_path, CAT)).skeleton
+    assert skeleton.name == "cat"
+    assert skeleton.mirror_pairs == (("left_ear", "right_ear"),)
+    assert skeleton.limbs == (("left_ear", "tail"), ("right_ear", "tail"))
+    category = {**CAT["categories"][0], "flip_pairs": [], "sigmas": [0.1, 0.2, 0.3]}
+    skeleton = coco.load(saved(tmp_path, changed(["categories", 0], category))).skeleton
+    assert skeleton.mirror_pairs == ()
+    assert skeleton.sigmas == (0.1, 0.2, 0.3)
+    own = Skeleton(keypoints=("a", "b", "c"))
+    assert coco.load(saved(tmp_path, CAT), skeleton=own).skeleton is own
+
+
+def test_images_are_found_beside_the_file(tmp_path):
+    path = saved(tmp_path, CAT)
+    picture = np.full((5, 6, 3), 9, dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png", picture)
+    people = coco.load(path)
+    np.testing.assert_array_equal(people.image(1), picture)
+    with pytest.raises(UserError) as caught:
+        people.image(0)
+    assert caught.value.code == "missing-file"
+    assert coco.load(path, images_dir=tmp_path).record(1).image_path == str(tmp_path / "a.png")
+
+
+SECOND, FIRST_IMAGE, CATEGORY = ["annotations", 1], ["images", 0], ["categories", 0]
+KEYPOINTS = [*SECOND, "keypoints"]
+BROKEN = {
+    "not JSON": ("{", "is not JSON"),
+    "too deep": ("[" * 100_000, "is not JSON"),
+    "a list": ([CAT], "an object with the lists images, annotations and categories"),
+    "no section": (changed(["images"], ...), ": images is missing"),
+    "section of another type": (changed(["annotations"], {}), ": annotations is {}"),
+    "entry of another type": (changed(SECOND, 5), "annotations[1] is 5; allowed: an object"),
+    "keypoint count": (
+        changed(KEYPOINTS, [1] * 8),
+        "annotations[1].keypoints (id 8) has 8 numbers; allowed: 9 finite numbers: x, y, visibility of 3",
+    ),
+    "keypoints of another type": (changed(KEYPOINTS, "abc"), 'annotations[1].keypoints (id 8) is "abc"'),
+    "NaN": (changed([*KEYPOINTS, 4], float("nan")), "annotations[1].keypoints[4] (id 8) is NaN"),
+    "infinity": (changed([*KEYPOINTS, 0], float("inf")), "annotations[1].keypoints[0] (id 8) is Infinity"),
+    "huge integer": (changed([*KEYPOINTS, 0], 10**400), "annotations[1].keypoints[0] (id 8) is 1000"),
+    "visibility": (changed([*KEYPOINTS, 5], 3), "annotations[1].keypoints[5] (id 8) is 3 (right_ear)"),
+    "no box": (changed([*SECOND, "bbox"], ...), "annotations[1].bbox (id 8) is missing"),
+    "negative box": (changed([*SECOND, "bbox"], [5, 5, -1, 3]), "annotations[1].bbox (id 8) is [5"),
+    "area": (changed([*SECOND, "area"], "big"), 'annotations[1].area (id 8) is "big"'),
+    "no id": (changed([*SECOND, "id"], ...), "annotations[1].id is missing; allowed: an integer"),
+    "id again": (changed([*SECOND, "id"], 7), "annotations[1].id is 7 again"),
+    "image id again": (changed(["images", 1, "id"], 3), "images[1].id is 3 again"),
+    "unknown image": (changed([*SECOND, "image_id"], 5), "annotations[1].image_id (id 8) is 5"),
+    "unknown category": (
+        changed([*SECOND, "category_id"], 5),
+        "annotations[1].category_id (id 8) is 5; allowed: one of [1, 2]",
+    ),
+    "category of another type": (changed([*SECOND, "category_id"], []), "annotations[1].category_id (id 8)"),
+    "no file name": (changed([*FIRST_IMAGE, "file_name"], ...), "images[0].file_name (id 3) is missing"),
+    "file above": (
+        changed([*FIRST_IMAGE, "file_name"], "x/../../a"),
+        'images[0].file_name (id 3) is "x/../../a"',
+    ),
+    "absolute file": (changed([*FIRST_IMAGE, "file_name"], "/etc/passwd"), "images[0].file_name (id 3)"),
+    "file on a drive": (changed([*FIRST_IMAGE, "file_name"], "C:\\a.png"), "images[0].file_name (id 3)"),
+    "no category": (changed(["categories"], []), ": categories is empty"),
+    "no keypoint names": (
+        changed([*CATEGORY, "keypoints"], ...),
+        "categories[0].keypoints (id 1) is missing",
+    ),
+    "limb out of range": (
+        changed([*CATEGORY, "skeleton", 1], [0, 3]),
+        "categories[0].skeleton[1] (id 1) is [0, 3]",
+    ),
+    "limb of floats": (
+        changed([*CATEGORY, "skeleton", 1], [1.0, 3]),
+        "categories[0].skeleton[1] (id 1) is [1.0, 3]",
+    ),
+    "mirror pair": (changed([*CATEGORY, "flip_pairs"], [["tail", "tial"]]), "did you mean 'tail'"),
+    "sigmas": (changed([*CATEGORY, "sigmas"], [1, 2]), "categories[0]"),
+}
+
+
+@pytest.mark.parametrize(("document", "message"), BROKEN.values(), ids=BROKEN)
+def test_broken_files_are_described(tmp_path, document, message):
+    path = saved(tmp_path, document)
+    with pytest.raises(UserError) as caught:
+        coco.load(path)
+    assert caught.value.code == "bad-annotation"
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_other_errors_of_the_caller(tmp_path):
+    with pytest.raises(UserError) as caught:
+        coco.load(tmp_path / "none.json")
+    assert caught.value.code == "missing-file"
+    with pytest.raises(UserError, match="has no 'bird'; allowed: cat, dog"):
+        coco.load(saved(tmp_path, CAT), category="bird")
+    with pytest.raises(UserError, match="51 finite numbers"):
+        coco.load(saved(tmp_path, CAT), skeleton=COCO17)
+
+
+class OnePerson:
+    skeleton = COCO17
+
+    def __init__(self, record):
+        self.only = record
+
+    def __len__(self):
+        return 1
+
+    def record(self, index):
+        return self.only
+
+    def image(self, index):
+        return np.zeros((1, 1, 3), dtype=np.uint8)
+
+
+@given(st.integers(0, 2**31), st.sampled_from([None, 41.5]), st.sampled_from(["", "x/y.png"]))
+def test_any_people_survive_the_round_trip(seed, head_size, image_path):
+    rng = np.random.default_rng(seed)
+    visibility = rng.integers(0, 3, 17)
+    visibility[0] = 2
+    x, y, w, h = rng.uniform(1, 500, 4)
+    box = np.array([x, y, x + w, y + h])
+    keypoints = rng.uniform(-10, 900, (17, 2))
+    before = PersonRecord(5, 6, box, keypoints, visibility, 12.5, head_size=head_size, image_path=image_path)
+    text = json.dumps(coco.to_coco(OnePerson(before)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coco.documents, "read_text", lambda path, code: text)
+        people = coco.load("anywhere/people.json")
+    after = people.record(0)
+    assert people.skeleton is COCO17
+    np.testing.assert_allclose(after.bbox_xyxy, before.bbox_xyxy)
+    np.testing.assert_array_equal(after.keypoints_xy, before.keypoints_xy)
+    np.testing.assert_array_equal(after.visibility, before.visibility)
+    assert (after.image_id, after.annotation_id, after.area, after.head_size) == (5, 6, 12.5, head_size)
+    assert after.image_path == ("anywhere/y.png" if image_path else "anywhere/000005.png")
+
+
+def test_a_skeleton_of_ones_own_survives_the_round_trip(tmp_path):
+    people = coco.load(saved(tmp_path, CAT))
+    written = coco.to_coco(people, images_dir=tmp_path)
+    again = coco.load(saved(tmp_path, written))
+    assert again.skeleton.mirror_pairs == people.skeleton.mirror_pairs
+    assert again.skeleton.limbs == people.skeleton.limbs
+    assert [r.image_path for r in again.persons] == [r.image_path for r in people.persons]
+    assert coco.to_coco(again, images_dir=tmp_path) == written
+
+
+@given(st.integers(0, 1000))
+def test_a_split_keeps_images_together_and_loses_nobody(seed):
+    people = coco.CocoPeople(LSP14, tuple(PersonRecord(i // 2, i, *(np.zeros((1, 1)),) * 3, 0.0) for i in range(60)))
+    groups = coco.split_by_image(people, (0.5, 0.3, 0.2), seed)
+    images = [{person.image_id for person in group.persons} for group in groups]
+    assert sorted(p.annotation_id for g in groups for p in g.persons) == list(range(60))
+    assert all(not a & b for i, a in enumerate(images) for b in images[i + 1 :])
+    fewer = coco.CocoPeople(LSP14, people.persons[::7])
+    for group, smaller in zip(groups, coco.split_by_image(fewer, (0.5, 0.3, 0.2), seed), strict=True):
+        assert set(smaller.persons) <= set(group.persons)
+
+
+def test_a_split_has_about_the_fractions_and_depends_on_the_seed():
+    people = coco.CocoPeople(LSP14, tuple(PersonRecord(i, i, *(np.zeros((1, 1)),) * 3, 0.0) for i in range(5000)))
+    sizes = [len(group) for group in coco.split_by_image(people)]
+    np.testing.assert_allclose(np.array(sizes) / 5000, [0.8, 0.1, 0.1], atol=0.02)
+    assert coco.split_by_image(people)[1].persons != coco.split_by_image(people, seed=1)[1].persons
+
+
+@pytest.mark.parametrize(
+    ("file", "count", "skeleton"),
+    [
+        ("coco_mini/person_keypoints_val.json", 100, COCO17),
+        ("coco_mini/person_keypoints_train.json", 77, COCO17),
+        ("coco_mmpose/test_coco.json", 12, COCO17),
+        ("lspet/person_keypoints_val.json", 300, LSP14),
+        ("coco_eval/person_keypoints_val2017_538.json", 1354, COCO17),
+    ],
+)
+@pytest.mark.real_data
+def test_real_files_are_read(real_data, file, count, skeleton):
+    people = coco.load(real_data / file)
+    assert (len(people), people.skeleton) == (count, skeleton)
+    inside = []
+    for person in people.persons:
+        x1, y1, x2, y2 = person.bbox_xyxy
+        x, y = person.keypoints_xy[person.visibility > 0].T
+        inside.extend((x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2))
+    assert np.mean(inside) > 0.9  # COCO's hand-set boxes cut a few keypoints off
+
+
+@pytest.mark.real_data
+def test_real_images_are_found(real_data):
+    people = coco.load(real_data / "coco_mini" / "person_keypoints_val.json")
+    height, width, _ = people.image(0).shape
+    assert (height, width) == (427, 640)

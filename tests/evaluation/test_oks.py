@@ -1,0 +1,288 @@
+"""COCO's keypoint metrics: equality to pycocotools, and each of its surprises that we took out or kept."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from posefabric.data.records import PersonRecord
+from posefabric.errors import UserError
+from posefabric.evaluation.oks import OKS_KEYS, coco_metrics, oks, oks_metrics
+from posefabric.skeletons import COCO17, LSP14, Skeleton
+
+AREAS = (0.0, 400.0, 32.0**2, 32.0**2 + 1, 5000.0, 96.0**2, 96.0**2 + 1, 40000.0)
+
+
+def pycocotools_metrics(
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Any
+) -> list[float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(ground_truth)
+        truth.createIndex()
+        evaluator = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "keypoints")
+        evaluator.params.kpt_oks_sigmas = np.array(sigmas)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return [float(value) for value in evaluator.stats]
+
+
+def random_set(seed: int, num_keypoints: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Crowds, unlabelled persons, areas on the borders, tied scores, more than 20 results an image."""
+    rng = np.random.default_rng(seed)
+    images = [{"id": int(i)} for i in rng.choice(1000, size=rng.integers(1, 5), replace=False)]
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image in images:
+        poses = rng.uniform(0, 200, (rng.integers(0, 5), num_keypoints, 2)).round(1)
+        for xy in poses:
+            visibility = rng.integers(0, 3, num_keypoints) * (rng.random() > 0.2)
+            labelled = np.where(visibility[:, None] > 0, xy, 0)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image["id"],
+                    "category_id": 1,
+                    "iscrowd": int(rng.random() < 0.15),
+                    "area": float(rng.choice(AREAS)),
+                    "bbox": [
+                        *rng.uniform(0, 60, 2).round(1).tolist(),
+                        *rng.uniform(5, 90, 2).round(1).tolist(),
+                    ],
+                    "num_keypoints": int((visibility > 0).sum()),
+                    "keypoints": np.column_stack([labelled, visibility]).ravel().tolist(),
+                }
+            )
+        for _ in range(rng.choice([0, 1, 3, 6, 25])):
+            near = poses[rng.integers(len(poses))] if len(poses) else rng.uniform(0, 200, (num_keypoints, 2))
+            xy = near + rng.normal(0, rng.choice([0, 2, 8, 30]), (num_keypoints, 2))
+            results.append(
+                {
+                    "image_id": image["id"],
+                    "category_id": 1,
+                    "score": float(rng.choice([0.1, 0.5, 0.5, 0.9, rng.random()])),
+                    "keypoints": np.column_stack([xy, np.ones(num_keypoints)]).ravel().tolist(),
+                }
+            )
+    return {"images": images, "categories": [{"id": 1}], "annotations": annotations}, results
+
+
+def random_records(seed: int, num_persons: int, skeleton: Skeleton = COCO17) -> list[PersonRecord]:
+    rng = np.random.default_rng(seed)
+    records = []
+    for number in range(num_persons):
+        keypoints_xy = rng.uniform(0, 200, (skeleton.num_keypoints, 2))
+        visibility = rng.integers(0, 3, skeleton.num_keypoints)
+        visibility[0] = 2
+        records.append(
+            PersonRecord(
+                image_id=number // 2,
+                annotation_id=number,
+                bbox_xyxy=np.array([*keypoints_xy.min(0), *keypoints_xy.max(0)]),
+                keypoints_xy=keypoints_xy,
+                visibility=visibility,
+                area=float(rng.choice(AREAS[1:])),
+            )
+        )
+    return records
+
+
+def as_result(record: PersonRecord, **changes: Any) -> dict[str, Any]:
+    keypoints = np.column_stack([record.keypoints_xy, np.ones(len(record.keypoints_xy))]).ravel().tolist()
+    return {
+        "image_id": record.image_id,
+        "category_id": 1,
+        "keypoints": keypoints,
+        "score": record.score,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("skeleton", [COCO17, LSP14], ids=lambda skeleton: skeleton.name)
+@pytest.mark.parametrize("block", range(5))
+def test_equal_to_pycocotools_on_random_sets(block: int, skeleton: Skeleton) -> None:
+    compared = 0
+    for seed in range(block * 30, block * 30 + 30):
+        ground_truth, results = random_set(seed, skeleton.num_keypoints)
+        if results:
+            expected = pycocotools_metrics(ground_truth, results, skeleton.sigmas)
+            ours = coco_metrics(ground_truth, results, skeleton.sigmas)
+            np.testing.assert_allclose(list(ours.values()), expected, rtol=0, atol=1e-12, err_msg=str(seed))
+            compared += 1
+    assert compared > 20
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(min_value=1000, max_value=2**32))
+def test_equal_to_pycocotools_when_results_carry_boxes(seed: int) -> None:
+    ground_truth, results = random_set(seed, COCO17.num_keypoints)
+    for i, result in enumerate(results):  # areas up to and over the border of 32^2
+        result["bbox"] = [0.0, 0.0, 10.0 * (i % 12), 40.0]
+    assume(results)
+    expected = pycocotools_metrics(ground_truth, results, COCO17.sigmas)
+    ours = coco_metrics(ground_truth, results, COCO17.sigmas)
+    np.testing.assert_allclose(list(ours.values()), expected, rtol=0, atol=1e-12)
+
+
+def test_reference_statistics(real_data: Path) -> None:
+    folder = real_data / "coco_eval"
+    ground_truth = json.loads((folder / "person_keypoints_val2017_538.json").read_text())
+    results = json.loads((folder / "detections_noisy.json").read_text())
+    expected = json.loads((folder / "expected_stats.json").read_text())["stats"]["noisy"]
+    metrics = coco_metrics(ground_truth, results, COCO17.sigmas)
+    assert tuple(metrics) == OKS_KEYS
+    np.testing.assert_allclose(list(metrics.values()), expected, rtol=0, atol=1e-12)
+
+    records = [coco_record(annotation) for annotation in ground_truth["annotations"]]
+    image_ids = [image["id"] for image in ground_truth["images"]]
+    from_records = oks_metrics(records, results, COCO17, image_ids)
+    np.testing.assert_allclose(list(from_records.values()), expected, rtol=0, atol=1e-12)
+
+
+def coco_record(annotation: dict[str, Any]) -> PersonRecord:
+    keypoints = np.array(annotation["keypoints"], dtype=float).reshape(-1, 3)
+    x, y, width, height = annotation["bbox"]
+    return PersonRecord(
+        image_id=annotation["image_id"],
+        annotation_id=annotation["id"],
+        bbox_xyxy=np.array([x, y, x + width, y + height]),
+        keypoints_xy=keypoints[:, :2],
+        visibility=keypoints[:, 2].astype(int),
+        area=annotation["area"],
+        iscrowd=bool(annotation["iscrowd"]),
+    )
+
+
+def test_perfect_results_score_one_with_annotation_ids_that_are_0_or_equal() -> None:
+    records = random_records(0, 12)
+    annotation = {"id": 0, "bbox": [0, 0, 9, 9], "area": 5000.0, "num_keypoints": 17, "iscrowd": 0}
+    ground_truth = {
+        "images": [{"id": image_id} for image_id in range(6)],
+        "categories": [{"id": 1}],
+        "annotations": [as_result(record) | annotation for record in records],
+    }
+    results = [as_result(record) for record in records]
+    assert pycocotools_metrics(ground_truth, results, COCO17.sigmas)[0] < 1
+    metrics = coco_metrics(ground_truth, results, COCO17.sigmas)
+    assert metrics["AP"] == metrics["AR"] == metrics["APM"] == 1
+    assert metrics["APL"] == metrics["ARL"] == -1  # no large person
+    metrics = oks_metrics(records, results, COCO17)
+    assert metrics["AP"] == metrics["AR"] == 1
+
+
+def test_no_results_score_zero() -> None:
+    metrics = oks_metrics(random_records(0, 12), [], COCO17)
+    assert metrics["AP"] == metrics["AR"] == 0
+
+
+def test_no_persons_score_minus_one() -> None:
+    result = as_result(random_records(0, 1)[0])
+    assert set(oks_metrics([], [result], COCO17, image_ids=[0]).values()) == {-1}
+    assert set(oks_metrics([], [], COCO17).values()) == {-1}
+
+
+def test_num_keypoints_is_counted_not_believed() -> None:
+    ground_truth, results = random_set(7, COCO17.num_keypoints)
+    lying = copy.deepcopy(ground_truth)
+    for annotation in lying["annotations"]:
+        annotation["num_keypoints"] = 0
+    assert coco_metrics(lying, results, COCO17.sigmas) == coco_metrics(ground_truth, results, COCO17.sigmas)
+    assert coco_metrics(lying, results, COCO17.sigmas)["AP"] >= 0
+
+
+def test_images_without_results_are_missed_and_without_persons_are_false_positives() -> None:
+    records = random_records(1, 4)
+    perfect = [as_result(record) for record in records]
+    assert oks_metrics(records, perfect[:2], COCO17)["AR"] == 0.5
+    stray = as_result(records[0], image_id=99, score=2.0)
+    with pytest.raises(UserError, match=r"results\[4\].image_id is 99"):
+        oks_metrics(records, [*perfect, stray], COCO17)
+    with_background = oks_metrics(records, [*perfect, stray], COCO17, image_ids=[99])
+    assert with_background["AP"] < 1
+    assert with_background["AR"] == 1
+
+
+def test_arguments_are_not_changed_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    ground_truth, results = random_set(3, COCO17.num_keypoints)
+    before = copy.deepcopy((ground_truth, results))
+    coco_metrics(ground_truth, results, COCO17.sigmas)
+    assert (ground_truth, results) == before
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": float("nan")}, r"results\[1\].score"),
+        ({"score": "0.9"}, r"results\[1\].score"),
+        ({"score": None}, r"results\[1\].score"),
+        ({"keypoints": [float("nan")] * 51}, r"results\[1\].keypoints has 51 values, 0 finite"),
+        ({"keypoints": [1.0] * 48}, r"results\[1\].keypoints has 48 values"),
+        ({"keypoints": [[1.0], [1.0, 2.0]]}, r"results\[1\].keypoints"),
+        ({"image_id": "0"}, r"results\[1\].image_id is '0'"),
+        ({"category_id": 2}, r"results\[1\].category_id is 2"),
+    ],
+)
+def test_bad_results_are_refused(changes: dict[str, Any], message: str) -> None:
+    records = random_records(0, 2)
+    with pytest.raises(UserError, match=message) as caught:
+        oks_metrics(records, [as_result(records[0]), as_result(records[1], **changes)], COCO17)
+    assert caught.value.code == "bad-prediction"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keypoints": [1.0] * 50},
+        {"keypoints": [float("inf")] * 51},
+        {"area": None},
+        {"bbox": [1, 2, 3]},
+        {"iscrowd": "no"},
+        {"image_id": 12345},
+        {"category_id": True},
+    ],
+)
+def test_bad_annotations_are_refused(changes: dict[str, Any]) -> None:
+    ground_truth, results = random_set(3, COCO17.num_keypoints)
+    ground_truth["annotations"][1].update(changes)
+    (field,) = changes
+    with pytest.raises(UserError, match=rf"annotations\[1\].{field}") as caught:
+        coco_metrics(ground_truth, results, COCO17.sigmas)
+    assert caught.value.code == "bad-annotation"
+    del ground_truth["annotations"]
+    with pytest.raises(UserError, match="no 'annotations'"):
+        coco_metrics(ground_truth, results, COCO17.sigmas)
+
+
+@given(st.integers(0, 2**32))
+def test_oks_is_the_one_that_pycocotools_matches_by(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    records = random_records(seed, 5)
+    keypoints_xy = np.array([r.keypoints_xy for r in records]) + rng.normal(0, 5, (5, 17, 2))
+    values = oks(keypoints_xy, records, COCO17.sigmas)
+    for record, xy, value in zip(records, keypoints_xy, values, strict=True):
+        labelled = record.visibility > 0
+        squared_px = ((xy - record.keypoints_xy)[labelled] ** 2).sum(axis=1)
+        variances = (2 * np.array(COCO17.sigmas)[labelled]) ** 2
+        expected = np.exp(-squared_px / variances / (record.area + np.spacing(1)) / 2).mean()
+        assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_oks_of_an_unlabelled_person_is_nan_and_of_a_perfect_one_is_1() -> None:
+    first, second = random_records(0, 2)
+    nobody = PersonRecord(0, 1, second.bbox_xyxy, second.keypoints_xy * 0, second.visibility * 0, 100.0)
+    values = oks(np.array([first.keypoints_xy, second.keypoints_xy]), [first, nobody], COCO17.sigmas)
+    assert values[0] == 1
+    assert np.isnan(values[1])
