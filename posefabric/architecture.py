@@ -24,6 +24,9 @@ FABRIC = "fabric"
 BACKBONE = "backbone"
 """The key of such a backbone's genotype and mixing, beside the parts'."""
 
+STEM_STRIDE = 4
+"""Where its stem ends and its lattice begins."""
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -36,11 +39,11 @@ class Backbone:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        described = self.space is not None and self.genotype is not None
-        if (self.name == FABRIC) != described:
+        described = [self.space is not None, self.genotype is not None]
+        if described != [self.name == FABRIC] * 2:
             raise UserError(
                 "bad-architecture",
-                f"backbone '{self.name}' {'has' if described else 'lacks'} a space and a genotype",
+                f"backbone '{self.name}' {'has' if any(described) else 'lacks'} a space or a genotype",
                 "space and genotype exactly where the name is 'fabric'",
             )
 
@@ -100,18 +103,19 @@ class Architecture:
         self._check_backbone()
         for part, channels in self.widths.items():
             if len(channels) != len(self.space.strides) or min(channels) < 1:
-                raise bad_field(
-                    f"widths.{part}", f"is {channels}", f"{len(self.space.strides)} numbers of at least 1"
-                )
+                raise bad_field(f"widths.{part}", f"is {channels}", f"{len(self.space.strides)} numbers of at least 1")
 
     def _check_backbone(self) -> None:
         space, genotype = self.backbone.space, self.backbone.genotype
         if space is None or genotype is None:
             return
         wanted = used_strides(self.space, self.genotypes)
-        offered = [site.stride for site in space.outputs()]
+        if space.input_strides != (STEM_STRIDE,):
+            found = f"reads maps of the strides {space.input_strides}"
+            raise bad_field("backbone.space", found, f"the stem's, {STEM_STRIDE}")
+        offered = [site.stride for site in space.outputs() if site.name in genotype.cells]
         if not set(wanted) <= set(offered):
-            raise bad_field("backbone.space", f"ends in the strides {offered}", f"those the parts read: {wanted}")
+            raise bad_field("backbone", f"ends in the strides {offered}", f"those the parts read: {wanted}")
         check_genotype(space, genotype, "backbone.genotype", wanted)
 
     def channels(self, part: str) -> dict[int, int]:
@@ -182,7 +186,7 @@ def _check_head(architecture: Architecture) -> None:
             f"ends in {len(outputs)} cells",
             "a head, whose last layer is one cell at the finest scale",
         )
-    coarsest = architecture.space.strides[-1]
+    coarsest = max(space.strides[-1] for space, _ in architecture.fabrics().values())
     if any(size < coarsest or size % coarsest for size in architecture.input_hw):
         raise bad_field("input_hw", f"is {architecture.input_hw}", f"multiples of {coarsest}")
     if architecture.vector_dim < 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +47,7 @@ def search(
     strategy: Annotated[str | None, typer.Option(help="sync, first-order, uniform or random.")] = None,
     parts: Annotated[str | None, typer.Option(help="The partition of the body: 1, 3, 5, 8 or your own.")] = None,
     config: ConfigFile = None,
-    set: Assignments = None,  # noqa: A002
+    set: Assignments = None,
     images: Images = None,
     output: Output = None,
 ) -> Result:
@@ -71,7 +71,7 @@ def search(
 def derive(
     run: RunFolder,
     method: Annotated[str, typer.Option(help="threshold or argmax.")] = "argmax",
-    set: Assignments = None,  # noqa: A002
+    set: Assignments = None,
     output: Output = None,
 ) -> Result:
     """Derive another architecture from the same search."""
@@ -96,15 +96,16 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="A run folder whose weights are inherited.")] = None,
     recipe: Recipe = "smoke",
     config: ConfigFile = None,
-    set: Assignments = None,  # noqa: A002
+    set: Assignments = None,
     images: Images = None,
     output: Output = None,
 ) -> Result:
     """Train an architecture, from scratch or from a search's weights."""
+    from posefabric.architecture import read_architecture
     from posefabric.checkpoints import load_tensors
     from posefabric.data.sources import describe, open_people
+    from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
-    from posefabric.architecture import read_architecture
     from posefabric.runs import Run, next_output
 
     settings = _config(recipe, config, set or [])
@@ -116,7 +117,7 @@ def train(
     source = {"architecture": documents.to_data(described), "weights": weights and str(weights)}
     run = Run.start(folder, "train", settings.data_form(), describe(data, settings.data) | source)
     if not run.finished:
-        run_train(run, settings, described, people, inherited)
+        run_train(run, settings, build_net(described, settings, inherited), people)
     return Result(_headline(run.figures()), folder)
 
 
@@ -179,8 +180,8 @@ def show(
     output: Annotated[Path | None, typer.Option(help="An .svg or .png file.")] = None,
 ) -> Result:
     """Draw each part's fabric beside the body."""
-    from posefabric.draw import draw_fabrics
     from posefabric.architecture import read_architecture
+    from posefabric.draw import draw_fabrics
 
     file = output or Path("architecture.svg")
     draw_fabrics(read_architecture(architecture), file)
@@ -189,7 +190,9 @@ def show(
 
 def profile(
     target: Annotated[str, typer.Argument(help="A run folder, an architecture file, or a recipe.")],
-    input: Annotated[str | None, typer.Option("--input", help="HEIGHTxWIDTH; the architecture's own unless said.")] = None,  # noqa: A002
+    input: Annotated[
+        str | None, typer.Option("--input", help="HEIGHTxWIDTH; the architecture's own unless said.")
+    ] = None,
 ) -> Result:
     """Parameters, MACs and latency, part by part."""
     from posefabric.engine.profile import profile_architecture
@@ -253,17 +256,20 @@ def synthesize(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> Result:
     """The embedded synthetic people as a COCO keypoint dataset."""
-    from posefabric.data.coco import to_coco
+    from posefabric.data.coco import CocoPeople, to_coco
     from posefabric.data.images import write_image
     from posefabric.data.synthetic import SyntheticPeople
     from posefabric.runs import make_folder
     from posefabric.skeletons import named_skeleton
 
     people = SyntheticPeople(named_skeleton(skeleton), count, seed)
-    annotations = to_coco(people)
     make_folder(output / "images")
-    for index, entry in enumerate(annotations["images"]):
-        write_image(output / "images" / entry["file_name"], people.image(index))
+    persons = []
+    for index in range(count):
+        file = output / "images" / f"{index:06d}.png"
+        persons.append(replace(people.record(index), image_path=str(file)))
+        write_image(file, people.image(index))
+    annotations = to_coco(CocoPeople(people.skeleton, tuple(persons)), output / "images")
     _write(output / "annotations.json", json.dumps(annotations))
     return Result({"persons": count}, output / "annotations.json")
 

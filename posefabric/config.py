@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from posefabric import documents
+from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
 from posefabric.errors import UserError
-from posefabric.architecture import Architecture, Backbone, FABRIC, FABRIC_SPACES, fabric_backbone, supernet
 from posefabric.skeletons import Skeleton
 from posefabric.space import BACKBONE_OPERATIONS, HEAD_OPERATIONS, SearchSpace
 
@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """What all sections share: unknown keys are errors, values are checked, nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class FabricSettings(Settings):
@@ -126,7 +126,7 @@ class Augmentation:
     cutout_probability: Share = 0.2
     cutout_size: Share = 0.3
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -224,9 +224,7 @@ def override(base: Config, assignments: Sequence[str]) -> Config:
     try:
         changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(assignments)), resolve=False)
     except (OmegaConfBaseException, ValueError) as error:
-        raise UserError(
-            "bad-config", f"--set {' '.join(assignments)}: {error}", "key.subkey=value"
-        ) from error
+        raise UserError("bad-config", f"--set {' '.join(assignments)}: {error}", "key.subkey=value") from error
     assert isinstance(changes, dict)
     return merge(base, {str(key): value for key, value in changes.items()}, "--set")
 
@@ -243,6 +241,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     merged = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _merged(below, value)
+        merged[key] = value
     return merged

@@ -7,8 +7,8 @@ its findings into one `UserError` that names every offending field by its dotted
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +19,7 @@ from posefabric.errors import UserError, suggestion
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=None)
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def to_json(value: Any) -> str:
@@ -46,9 +44,10 @@ def from_data(kind: type[T], data: Any, *, code: str, where: str) -> T:
 def from_json(kind: type[T], text: str | bytes, *, code: str, where: str) -> T:
     """Check JSON text against a description's type. Raises `UserError(code)` listing every problem."""
     try:
-        return _adapter(kind).validate_json(text, strict=True)
+        value: T = _adapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         raise UserError(code, f"{where}: {problems(error, kind)}") from error
+    return value
 
 
 def read_json(kind: type[T], path: Path, *, code: str) -> T:
@@ -70,12 +69,14 @@ def read_yaml(path: Path, *, code: str) -> Any:
     """The plain data of a YAML file; `1e-3` is a number and a key given twice is an error."""
     import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     text = read_text(path, code=code)
     try:
-        data = OmegaConf.create(text)
-        return OmegaConf.to_container(data, resolve=False)
-    except (yaml.YAMLError, ValueError) as error:
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except AssertionError as error:  # OmegaConf's answer to a document that is one number
+        raise UserError(code, f"{path} holds a single value", "a YAML mapping") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise UserError(code, f"{path} is not YAML: {error}", "a YAML mapping") from error
 
 
@@ -114,12 +115,7 @@ def _field_names(kind: Any, path: Sequence[str | int]) -> list[str]:
     node = schema
     for step in path:
         node = _resolve(schema, node)
-        node = (
-            node.get("properties", {}).get(str(step))
-            or node.get("additionalProperties")
-            or node.get("items")
-            or {}
-        )
+        node = node.get("properties", {}).get(str(step)) or node.get("additionalProperties") or node.get("items") or {}
     return list(_resolve(schema, node).get("properties", {}))
 
 
@@ -128,7 +124,5 @@ def _resolve(schema: dict[str, Any], node: Any) -> dict[str, Any]:
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         else:
-            node = next(
-                option for option in node.get("anyOf") or node["allOf"] if option.get("type") != "null"
-            )
+            node = next(option for option in node.get("anyOf") or node["allOf"] if option.get("type") != "null")
     return node if isinstance(node, dict) else {}

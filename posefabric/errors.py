@@ -23,9 +23,7 @@ class Code:
 
 
 CODES: dict[str, Code] = {
-    "unknown-name": Code(
-        USAGE, "A name is not in the table it was looked up in.", "Use one of the listed names."
-    ),
+    "unknown-name": Code(USAGE, "A name is not in the table it was looked up in.", "Use one of the listed names."),
     "bad-value": Code(
         USAGE, "An option or argument has a value outside its range.", "Give a value in the stated range."
     ),
@@ -67,9 +65,7 @@ CODES: dict[str, Code] = {
         "A dataset description is malformed or does not hold what the command needs.",
         "Correct the key named in the message.",
     ),
-    "bad-image": Code(
-        BAD_DATA, "A file is not an image that can be decoded whole.", "Replace or remove the file."
-    ),
+    "bad-image": Code(BAD_DATA, "A file is not an image that can be decoded whole.", "Replace or remove the file."),
     "bad-weights": Code(
         BAD_DATA,
         "A weight file is damaged or does not fit the architecture.",
@@ -89,12 +85,8 @@ CODES: dict[str, Code] = {
         "Choose a metric the skeleton allows.",
     ),
     "missing-file": Code(INPUT_OUTPUT, "A file or folder does not exist.", "Check the path."),
-    "not-writable": Code(
-        INPUT_OUTPUT, "A file or folder cannot be written.", "Check permissions and free space."
-    ),
-    "missing-extra": Code(
-        USAGE, "An optional library is not installed.", "Install the extra that the message names."
-    ),
+    "not-writable": Code(INPUT_OUTPUT, "A file or folder cannot be written.", "Check permissions and free space."),
+    "missing-extra": Code(USAGE, "An optional library is not installed.", "Install the extra that the message names."),
     "missing-weights": Code(
         INPUT_OUTPUT,
         "Pretrained weights are asked for and are not on this machine.",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import ConfigDict
 
 from posefabric.errors import UserError, suggestion
-from posefabric.space import ZERO, SearchSpace, Slot, feature_name
+from posefabric.space import ZERO, SearchSpace, feature_name
 
 EQUAL = 1.0
 """Weight of a choice in an equal mixture: number of choices x softmax of equal logits (the paper's code)."""
@@ -81,7 +81,7 @@ def _reached(space: SearchSpace, genotype: Genotype) -> dict[str, CellChoice]:
         if site.name not in genotype.cells:
             continue
         choice = genotype.cells[site.name]
-        origins = {source.slot: source.origin for source in site.sources}
+        origins: dict[str, str] = {source.slot: source.origin for source in site.sources}
         inputs = {slot: w for slot, w in choice.inputs.items() if origins[slot] in available}
         edges = _live_edges(space, choice)
         if inputs and any(edges):
@@ -102,9 +102,7 @@ def _live_edges(space: SearchSpace, choice: CellChoice) -> tuple[Mapping[str, fl
 
 def live_nodes(space: SearchSpace, choice: CellChoice) -> tuple[int, ...]:
     """The hidden nodes of a pruned cell that compute something, ascending; node 0, the input, not counted."""
-    return tuple(
-        sorted({end for (_, end), operations in zip(space.edges, choice.edges, strict=True) if operations})
-    )
+    return tuple(sorted({end for (_, end), operations in zip(space.edges, choice.edges, strict=True) if operations}))
 
 
 def used_features(space: SearchSpace, genotype: Genotype) -> tuple[int, ...]:
@@ -125,9 +123,7 @@ def used_strides(space: SearchSpace, genotypes: Mapping[str, Genotype]) -> tuple
     return tuple(sorted(used))
 
 
-def check_genotype(
-    space: SearchSpace, genotype: Genotype, where: str, wanted: Collection[int] | None = None
-) -> None:
+def check_genotype(space: SearchSpace, genotype: Genotype, where: str, wanted: Collection[int] | None = None) -> None:
     names = [site.name for site in space.sites()]
     candidates = [operation for operation in space.operations if operation != ZERO]
     for name, choice in genotype.cells.items():
@@ -140,9 +136,7 @@ def check_genotype(
         slots = [source.slot for source in space.site(name).sources]
         _check_weights(choice.inputs, slots, f"{where}.cells.{name}.inputs")
         if len(choice.edges) != len(space.edges):
-            raise bad_field(
-                f"{where}.cells.{name}.edges", f"has {len(choice.edges)} entries", f"{len(space.edges)}"
-            )
+            raise bad_field(f"{where}.cells.{name}.edges", f"has {len(choice.edges)} entries", f"{len(space.edges)}")
         for i, operations in enumerate(choice.edges):
             _check_weights(operations, candidates, f"{where}.cells.{name}.edges.{i}")
     pruned = prune(space, genotype, wanted)

@@ -25,8 +25,8 @@ from posefabric.models.net import PoseNet
 def heatmap_objective(net: nn.Module, batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
     """The loss of a net on a batch: its heatmaps against Gaussians of `sigma_px` heatmap pixels."""
     predicted = net(batch.images)
-    input_hw, heatmap_hw = tuple(batch.images.shape[-2:]), tuple(predicted.shape[-2:])
-    target, weights = heatmaps.encode(batch.keypoints_xy, batch.visibility, input_hw, heatmap_hw, sigma_px)
+    (height, width), (h, w) = batch.images.shape[-2:], predicted.shape[-2:]
+    target, weights = heatmaps.encode(batch.keypoints_xy, batch.visibility, (height, width), (h, w), sigma_px)
     return heatmaps.heatmap_loss(predicted.float(), target, weights)
 
 
@@ -73,9 +73,9 @@ class WeightLearner:
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = [group | {"scheduled": True} for group in weight_groups(net.weights(), settings.weight_decay)]
         optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-        optimizer = optimizer_class([*weights, *architecture_groups], lr=settings.lr)
+        optimizer = optimizer_class([*weights, *architecture_groups], lr=settings.lr, fused=True)
         self.net, self.optimizer = engine.setup(net, optimizer)
-        average = get_ema_multi_avg_fn(settings.ema_decay)
+        average = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(net, multi_avg_fn=average, use_buffers=True) if settings.ema_decay else None
 
     @property

@@ -40,9 +40,7 @@ def crop_settings(config: Config, *, augmented: bool) -> CropSettings:
 
 
 @torch.inference_mode()
-def infer(
-    net: PoseNet, batch: Batch, config: Config
-) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
+def infer(net: PoseNet, batch: Batch, config: Config) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
     """Keypoints in image pixels and their scores; torch ends here. The net must be in eval mode."""
     images = batch.images.contiguous(memory_format=torch.channels_last)
     maps = net(images)
@@ -96,7 +94,8 @@ class Predictor:
 
     @property
     def skeleton(self) -> Skeleton:
-        return self.net.architecture.skeleton
+        skeleton: Skeleton = self.net.architecture.skeleton
+        return skeleton
 
     def predict(self, image: Image | str | Path, boxes_xyxy: Sequence[Sequence[float]] | None = None) -> Poses:
         """The poses of the persons in the boxes; without boxes the whole image is one box."""

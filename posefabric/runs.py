@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from posefabric import documents
-from posefabric.errors import UserError
 from posefabric.architecture import Architecture, read_architecture
+from posefabric.errors import UserError
 
 FORMAT = 1
 
@@ -149,7 +149,9 @@ def git_state() -> dict[str, Any]:
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
     theirs, ours = (to_text({key: record.get(key) for key in wanted}).splitlines() for record in (found, wanted))
     if theirs != ours:
-        changes = [line for line in difflib.unified_diff(theirs, ours, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")]
+        changes = [
+            line for line in difflib.unified_diff(theirs, ours, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")
+        ]
         raise UserError("run-differs", f"{path} holds another run:\n" + "\n".join(changes))
 
 

@@ -133,9 +133,7 @@ def _check_keypoints(skeleton: Skeleton) -> None:
     if len(set(skeleton.keypoints)) != len(skeleton.keypoints):
         raise _bad("keypoints", "lists a name twice", "distinct names")
     if len(skeleton.sigmas) != skeleton.num_keypoints:
-        raise _bad(
-            "sigmas", f"has {len(skeleton.sigmas)} entries", f"{skeleton.num_keypoints}, one a keypoint"
-        )
+        raise _bad("sigmas", f"has {len(skeleton.sigmas)} entries", f"{skeleton.num_keypoints}, one a keypoint")
     if not all(math.isfinite(sigma) and sigma > 0 for sigma in skeleton.sigmas):
         raise _bad("sigmas", f"holds {min(skeleton.sigmas)}", "finite numbers above 0")
 

@@ -89,8 +89,9 @@ class SearchSpace:
                 f"layers {self.first_layer} to {self.last_layer} of {self.num_layers}",
                 "0 <= first_layer < last_layer <= num_layers",
             )
-        if not self.strides or any(b != 2 * a for a, b in zip(self.strides, self.strides[1:], strict=False)):
-            raise UserError("bad-space", f"strides are {self.strides}", "each stride twice the one before")
+        doubled = tuple(self.strides[0] * 2**scale for scale in range(len(self.strides)))
+        if not self.strides or self.strides[0] < 1 or self.strides != doubled:
+            raise UserError("bad-space", f"strides are {self.strides}", "at least 1, each twice the one before")
         if len(set(self.operations)) != len(self.operations) or set(self.operations) <= {ZERO}:
             raise UserError(
                 "bad-space",

@@ -13,12 +13,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon, Rectangle
 
+from posefabric.architecture import FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
 from posefabric.draw import contact_sheet, draw_fabrics, draw_people, plot_curves, svg_text
 from posefabric.draw.body import STANDING_POSE, body_layout, graph_layout
 from posefabric.draw.fabrics import operation_colours_of
 from posefabric.draw.people import limb_side
 from posefabric.errors import UserError
-from posefabric.architecture import Architecture, Backbone, FABRIC_SPACES, fabric_backbone, supernet
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.skeletons import COCO17, SKELETONS, Skeleton
 from posefabric.space import ZERO, SearchSpace

@@ -49,9 +49,7 @@ UserError(code, "x")
     assert codes_in(source) == {"a", "b", "c"}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "posefabric").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "posefabric").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_codes_used_are_known(path: Path) -> None:
     assert codes_in(path.read_text(encoding="utf-8")) <= CODES.keys()
 
@@ -69,10 +67,7 @@ def test_page_is_the_generated_one() -> None:
 def test_message_says_given_allowed_and_cure() -> None:
     error = UserError("bad-value", "--budget is '-1'", "a number above 0")
     assert isinstance(error, ValueError)
-    assert (
-        str(error)
-        == f"--budget is '-1'; allowed: a number above 0; to do: {CODES['bad-value'].cure} [bad-value]"
-    )
+    assert str(error) == f"--budget is '-1'; allowed: a number above 0; to do: {CODES['bad-value'].cure} [bad-value]"
     assert error.exit_code == CODES["bad-value"].exit_code
     assert UserError("bad-value", "x", todo="Do that.").todo == "Do that."
 

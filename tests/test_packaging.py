@@ -33,14 +33,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
     info = f"posefabric-{PROJECT['version']}.dist-info"
-    files = [
-        path
-        for path in (ROOT / "posefabric").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    ]
-    assert {name for name in names if not name.startswith(info)} == {
-        str(path.relative_to(ROOT)) for path in files
-    }
+    files = [path for path in (ROOT / "posefabric").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {name for name in names if not name.startswith(info)} == {str(path.relative_to(ROOT)) for path in files}
     assert {"posefabric/py.typed", f"{info}/licenses/LICENSE", f"{info}/entry_points.txt"} <= names
 
 

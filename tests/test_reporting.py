@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from posefabric import documents
-from posefabric.errors import UserError
 from posefabric.architecture import Backbone, supernet
+from posefabric.errors import UserError
 from posefabric.reporting import write_report
 from posefabric.reporting.markup import Html, element, join
 from posefabric.reporting.sections import duration, magnitude

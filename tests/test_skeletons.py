@@ -68,15 +68,10 @@ TABLE_I_MPII: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
-def partitions_as_indices(
-    skeleton: Skeleton, order: tuple[int, ...]
-) -> dict[str, dict[str, tuple[int, ...]]]:
+def partitions_as_indices(skeleton: Skeleton, order: tuple[int, ...]) -> dict[str, dict[str, tuple[int, ...]]]:
     """Every partition with keypoint k written as its place in `order`."""
     return {
-        name: {
-            part: tuple(order.index(skeleton.index(k)) for k in keypoints)
-            for part, keypoints in partition.items()
-        }
+        name: {part: tuple(order.index(skeleton.index(k)) for k in keypoints) for part, keypoints in partition.items()}
         for name, partition in skeleton.partitions.items()
     }
 
@@ -102,9 +97,7 @@ def test_lsp_partitions_are_mpii_s_without_thorax_and_pelvis() -> None:
 
 @every_partition
 def test_partition_covers_all_keypoints(skeleton: Skeleton, name: str) -> None:
-    assert {keypoint for part in skeleton.partition(name).values() for keypoint in part} == set(
-        skeleton.keypoints
-    )
+    assert {keypoint for part in skeleton.partition(name).values() for keypoint in part} == set(skeleton.keypoints)
 
 
 @every_partition

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from posefabric import geometry
+from posefabric.config import Augmentation
 from posefabric.data.records import People
-from posefabric.data.transforms import Augmentation, Sample, make_sample
+from posefabric.data.transforms import Sample, make_sample
 from posefabric.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

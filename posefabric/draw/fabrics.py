@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from posefabric.architecture import BACKBONE, Architecture
 from posefabric.draw.body import draw_body, draw_number
 from posefabric.draw.cells import (
     CELL_INCHES,
@@ -25,7 +26,6 @@ from posefabric.draw.cells import (
 )
 from posefabric.draw.figures import figure_style, save_figure
 from posefabric.draw.palette import INK, MUTED, operation_colours
-from posefabric.architecture import Architecture, BACKBONE
 from posefabric.genotype import Genotype, used_features
 from posefabric.space import ZERO, SearchSpace, feature_name
 

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-
 from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
 from posefabric.data.sources import SYNTHETIC, describe, open_people
@@ -14,7 +13,7 @@ from posefabric.draw import draw_fabrics
 from posefabric.engine.evaluate import figures, predict_people
 from posefabric.engine.pictures import save_pictures
 from posefabric.engine.search import search
-from posefabric.engine.train import train
+from posefabric.engine.train import build_net, train
 from posefabric.models.cost import count
 from posefabric.predictor import load
 from posefabric.recipes import recipe
@@ -38,7 +37,8 @@ def run_demo(output: Path) -> tuple[dict[str, Any], Path]:
     trained = Run.start(output / "train", "train", config.data_form(), data)
     if not trained.finished:
         weights = load_tensors(found.path / "weights.safetensors")
-        train(trained, config, found.architecture(), (people["train"], people["val"]), weights)
+        net = build_net(found.architecture(), config, weights)
+        train(trained, config, net, (people["train"], people["val"]))
     logger.info("3 of 4: evaluating on people it has never seen")
     measured = _test(trained, people["test"], config)
     logger.info("4 of 4: drawing and reporting")

@@ -29,7 +29,10 @@ Batches = tuple[Batch | None, ...]
 class Learner(Protocol):
     """What the loop drives."""
 
-    def step(self, *batches: Any, step: int) -> dict[str, float]: ...
+    @property
+    def step(self) -> Callable[..., dict[str, float]]:
+        """Called with the batches of a step, and `step=`."""
+        ...
 
     def state_dict(self) -> dict[str, Any]: ...
 

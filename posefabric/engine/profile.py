@@ -32,7 +32,7 @@ def profile_architecture(architecture: Architecture, input_hw: tuple[int, int] |
 @torch.inference_mode()
 def latency_ms(net: PoseNet, input_hw: tuple[int, int]) -> float:
     """Median milliseconds of a forward pass at batch 1, channels last, with the threads torch has."""
-    net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.eval().to(memory_format=torch.channels_last)
     image = torch.randn(1, 3, *input_hw).contiguous(memory_format=torch.channels_last)
     timer = benchmark.Timer("net(image)", globals={"net": net, "image": image}, num_threads=torch.get_num_threads())
     return float(timer.blocked_autorange(min_run_time=1.0).median * 1e3)

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from posefabric.architecture import Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
 from posefabric.engine.train import load_backbone
-from posefabric.architecture import Architecture
 from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit
 from posefabric.runs import Run

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posefabric.architecture import FABRIC, Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
-from posefabric.architecture import Architecture, FABRIC
 from posefabric.genotype import used_strides
 from posefabric.models.backbones import pretrained_state
 from posefabric.models.net import PoseNet
@@ -23,25 +23,24 @@ from posefabric.predictor import inherit
 from posefabric.runs import Run
 
 
-def train(
-    run: Run,
-    config: Config,
-    architecture: Architecture,
-    people: tuple[People, People],
-    weights: Mapping[str, Tensor] | None = None,
-) -> dict[str, float]:
-    """Train in a run folder on (train, val) people, from `weights` where given; the figures of the result."""
-    began = time.monotonic()
-    settings = config.train
-    engine = build_engine(config, settings.precision)
+def build_net(architecture: Architecture, config: Config, weights: Mapping[str, Tensor] | None = None) -> PoseNet:
+    """The net that training starts from: inherited weights, else random ones, with the backbone's pretrained."""
     torch.manual_seed(config.seed)
-    train_people, val_people = people
-    plan = Plan.of(settings, len(train_people))
     net = PoseNet(architecture)
     if weights is None:
         load_backbone(net, config)
     else:
         inherit(net, weights)
+    return net
+
+
+def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People]) -> dict[str, float]:
+    """Train a net in a run folder on (train, val) people; the figures of the result."""
+    began = time.monotonic()
+    settings = config.train
+    engine = build_engine(config, settings.precision)
+    train_people, val_people = people
+    plan = Plan.of(settings, len(train_people))
     learner = WeightLearner(engine, net, config, settings, plan.num_steps)
     device = str(engine.device)
 
@@ -49,7 +48,7 @@ def train(
         batches = stream(train_people, config, settings, plan, start, seed=config.seed)
         return ((batch.to(device),) for batch in batches)
 
-    run.save_architecture(architecture)
+    run.save_architecture(net.architecture)
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.best_net, val_people, config, device))
     save_tensors(run.path / "weights.safetensors", learner.best_net.state_dict())
     figures = evaluate(learner.best_net, val_people, config, device)

@@ -77,9 +77,7 @@ def coco_metrics(
         return dict.fromkeys(OKS_KEYS, -1.0)
     sections = {section: [{"id": i} for i in sorted(ids[section])] for section in ids}
     truth = COCO({**sections, "annotations": persons})
-    evaluator = COCOeval_faster(
-        truth, truth.loadRes(detections), iouType="keypoints", kpt_oks_sigmas=list(sigmas)
-    )
+    evaluator = COCOeval_faster(truth, truth.loadRes(detections), iouType="keypoints", kpt_oks_sigmas=list(sigmas))
     evaluator.run()
     return {key: float(value) for key, value in zip(OKS_KEYS, evaluator.stats, strict=True)}
 
@@ -160,9 +158,7 @@ class _Entry:
 
 
 def _entries(ground_truth: Mapping[str, Any], section: str) -> list[_Entry]:
-    return [
-        _Entry(fields, f"{section}[{i}]", "bad-annotation") for i, fields in enumerate(ground_truth[section])
-    ]
+    return [_Entry(fields, f"{section}[{i}]", "bad-annotation") for i, fields in enumerate(ground_truth[section])]
 
 
 def _ids(ground_truth: Mapping[str, Any], section: str) -> set[int]:

@@ -94,9 +94,7 @@ def _percentage(fractions: Float[np.ndarray, "M K"], threshold: float) -> float:
     return float(100 * (fractions <= threshold).sum() / labelled) if labelled else -1.0
 
 
-def _per_keypoint(
-    fractions: Float[np.ndarray, "M K"], threshold: float, skeleton: Skeleton
-) -> dict[str, float]:
+def _per_keypoint(fractions: Float[np.ndarray, "M K"], threshold: float, skeleton: Skeleton) -> dict[str, float]:
     return {name: _percentage(fractions[:, [i]], threshold) for i, name in enumerate(skeleton.keypoints)}
 
 
@@ -117,9 +115,7 @@ def _lengths_px(
     ends = [skeleton.index(first), skeleton.index(second)]
     return np.array(
         [
-            np.linalg.norm(np.subtract(*record.keypoints_xy[ends]))
-            if (record.visibility[ends] > 0).all()
-            else np.nan
+            np.linalg.norm(np.subtract(*record.keypoints_xy[ends])) if (record.visibility[ends] > 0).all() else np.nan
             for record in records
         ]
     )

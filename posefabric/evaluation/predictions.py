@@ -65,9 +65,7 @@ def to_coco_results(predictions: Predictions, category_id: int = 1) -> list[dict
     ]
 
 
-def distances_px(
-    keypoints_xy: Float[np.ndarray, "N K 2"], records: Sequence[PersonRecord]
-) -> Float[np.ndarray, "N K"]:
+def distances_px(keypoints_xy: Float[np.ndarray, "N K 2"], records: Sequence[PersonRecord]) -> Float[np.ndarray, "N K"]:
     """How far each predicted keypoint is from the label of the record at the same place; NaN where none is.
 
     Raises `UserError("bad-prediction")` on predictions that do not fit the records or are not finite.

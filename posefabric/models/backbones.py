@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from posefabric.architecture import FABRIC, FABRIC_SPACES, Backbone
 from posefabric.errors import UserError, unknown_name
-from posefabric.architecture import Backbone, FABRIC, FABRIC_SPACES
 from posefabric.models.fabric import Fabric
 from posefabric.models.mixing import CellWeights
 from posefabric.space import feature_name
@@ -25,7 +25,13 @@ from posefabric.space import feature_name
 STEM_CHANNELS = 64
 
 
-class Stages(nn.Module):
+class Features(nn.Module):
+    """What every backbone is: images in, stride -> map out, with the declared `channels`."""
+
+    channels: dict[int, int]
+
+
+class Stages(Features):
     """A classification network cut into one stage per stride."""
 
     def __init__(self, stages: Mapping[int, nn.Module], channels: Mapping[int, int]) -> None:
@@ -40,7 +46,7 @@ class Stages(nn.Module):
         return features
 
 
-class HighResolution(nn.Module):
+class HighResolution(Features):
     """HRNet up to its third stage, with the transition to a fourth scale (PNFS section IV: stage 4 is left out)."""
 
     def __init__(self, network: nn.Module, strides: tuple[int, ...], channels: Mapping[int, int]) -> None:
@@ -49,7 +55,9 @@ class HighResolution(nn.Module):
         self.stem = nn.Sequential(
             *(getattr(network, name) for name in ("conv1", "bn1", "act1", "conv2", "bn2", "act2", "layer1"))
         )
-        self.transitions = nn.ModuleList(network.get_submodule(f"transition{i}") for i in (1, 2))
+        self.transitions: Sequence[nn.ModuleList] = nn.ModuleList(  # type: ignore[assignment]
+            network.get_submodule(f"transition{i}") for i in (1, 2)
+        )
         self.stages = nn.ModuleList(network.get_submodule(f"stage{i}") for i in (2, 3))
         coarsest = network.get_submodule("transition3.3")
         self.coarsest = coarsest if len(strides) == 4 else None
@@ -64,7 +72,7 @@ class HighResolution(nn.Module):
         return dict(zip(self.channels, branches, strict=False))
 
 
-class FabricBackbone(nn.Module):
+class FabricBackbone(Features):
     """A stem to stride 4 and the first layers of a fabric (PNFS section III-B, CNF backbone).
 
     The stem is two 3x3 convolutions of stride 2, ReLU after the second only, and a 1x1 convolution.
@@ -86,23 +94,23 @@ class FabricBackbone(nn.Module):
         )
         self.fabric = Fabric(space, backbone.genotype, widths)
         self.channels = {stride: widths[stride] for stride in self.fabric.outputs}
+        (self.stem_stride,) = space.input_strides
 
-    def forward(
-        self, images: Float[Tensor, "B 3 H W"], weights: Mapping[str, CellWeights]
-    ) -> dict[int, Tensor]:
-        stem_stride = next(iter(self.channels))
-        features: dict[int, Tensor] = self.fabric({stem_stride: self.stem(images)}, weights)
+    def forward(self, images: Float[Tensor, "B 3 H W"], weights: Mapping[str, CellWeights]) -> dict[int, Tensor]:
+        features: dict[int, Tensor] = self.fabric({self.stem_stride: self.stem(images)}, weights)
         return features
 
 
-def _resnet50(network: nn.Module, strides: tuple[int, ...]) -> nn.Module:
+def _resnet(network: nn.Module, strides: tuple[int, ...]) -> Features:
     stem = [network.get_submodule(name) for name in ("conv1", "bn1", "act1", "maxpool", "layer1")]
     layers = [network.get_submodule(f"layer{i}") for i in (2, 3, 4)]
     stages = dict(zip((4, 8, 16, 32), [nn.Sequential(*stem), *layers], strict=True))
-    return Stages({s: stages[s] for s in strides}, {4: 256, 8: 512, 16: 1024, 32: 2048})
+    infos: list[dict[str, Any]] = network.feature_info  # type: ignore[assignment]
+    channels = {info["reduction"]: info["num_chs"] for info in infos}
+    return Stages({s: stages[s] for s in strides}, channels)
 
 
-def _mobilenetv2(network: nn.Module, strides: tuple[int, ...]) -> nn.Module:
+def _mobilenetv2(network: nn.Module, strides: tuple[int, ...]) -> Features:
     blocks = [network.get_submodule(f"blocks.{i}") for i in range(6)]
     stages = {
         4: nn.Sequential(network.get_submodule("conv_stem"), network.get_submodule("bn1"), *blocks[:2]),
@@ -113,12 +121,13 @@ def _mobilenetv2(network: nn.Module, strides: tuple[int, ...]) -> nn.Module:
     return Stages({s: stages[s] for s in strides}, {4: 24, 8: 32, 16: 96, 32: 160})
 
 
-def _hrnet_w32(network: nn.Module, strides: tuple[int, ...]) -> nn.Module:
+def _hrnet_w32(network: nn.Module, strides: tuple[int, ...]) -> Features:
     return HighResolution(network, strides, {4: 32, 8: 64, 16: 128, 32: 256})
 
 
-BACKBONES: dict[str, Callable[[nn.Module, tuple[int, ...]], nn.Module]] = {
-    "resnet50": _resnet50,
+BACKBONES: dict[str, Callable[[nn.Module, tuple[int, ...]], Features]] = {
+    "resnet18": _resnet,
+    "resnet50": _resnet,
     "mobilenetv2_100": _mobilenetv2,
     "hrnet_w32": _hrnet_w32,
 }
@@ -127,7 +136,7 @@ BACKBONES: dict[str, Callable[[nn.Module, tuple[int, ...]], nn.Module]] = {
 STRIDES = (4, 8, 16, 32)
 
 
-def build_backbone(backbone: Backbone, coarsest: int) -> nn.Module:
+def build_backbone(backbone: Backbone, coarsest: int) -> Features:
     """A backbone with random weights, down to the stride `coarsest`. Unknown names raise `UserError`."""
     if backbone.name == FABRIC:
         return FabricBackbone(backbone)
@@ -146,9 +155,7 @@ def pretrained_state(name: str, coarsest: int, file: Path | None) -> dict[str, T
         with contextlib.redirect_stderr(io.StringIO()):
             network = timm.create_model(_known(name), pretrained=True, pretrained_cfg_overlay=overlay)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            "missing-weights", f"ImageNet weights of {name} could not be loaded: {error}"
-        ) from error
+        raise UserError("missing-weights", f"ImageNet weights of {name} could not be loaded: {error}") from error
     return _cut(name, network, coarsest).state_dict()
 
 
@@ -158,5 +165,5 @@ def _known(name: str) -> str:
     return name
 
 
-def _cut(name: str, network: nn.Module, coarsest: int) -> nn.Module:
+def _cut(name: str, network: nn.Module, coarsest: int) -> Features:
     return BACKBONES[name](network, tuple(stride for stride in STRIDES if stride <= coarsest))

@@ -48,7 +48,17 @@ def count(architecture: Architecture, input_hw: tuple[int, int] | None = None) -
         macs=macs[""],
         backbone_parameters=_parameters(net.backbone),
         backbone_macs=macs.get("backbone", 0),
-        parts={part: _part_cost(net, part, macs) for part in architecture.partition},
+        parts={
+            name: PartCost(
+                parameters=_parameters(part),
+                macs=macs.get(f"parts.{name}", 0),
+                cells={
+                    cell: macs.get(f"parts.{name}.fabric.cells.{cell}", 0)
+                    for cell in architecture.genotypes[name].cells
+                },
+            )
+            for name, part in net.parts.items()
+        },
     )
 
 
@@ -62,17 +72,6 @@ def module_macs(net: nn.Module, image: torch.Tensor) -> dict[str, int]:
         for name, flops in counter.get_flop_counts().items()
         if name.startswith(root)
     }
-
-
-def _part_cost(net: PoseNet, part: str, macs: Mapping[str, int]) -> PartCost:
-    homes = [f"{home}.{part}" for home in ("laterals", "fabrics", "heads")]
-    laterals = sum(macs.get(f"laterals.{part}.{stride}", 0) for stride in net.laterals[part])
-    cells = {name: macs.get(f"fabrics.{part}.cells.{name}", 0) for name in net.fabrics[part].cells}
-    return PartCost(
-        parameters=sum(_parameters(net.get_submodule(home)) for home in homes),
-        macs=laterals + macs.get(f"fabrics.{part}", 0) + macs.get(f"heads.{part}", 0),
-        cells=cells,
-    )
 
 
 def _parameters(module: nn.Module) -> int:

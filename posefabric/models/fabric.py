@@ -28,15 +28,14 @@ def transition(source_stride: int, stride: int, channels: Mapping[int, int]) -> 
     """
     if source_stride == stride:
         return nn.Identity()
-    down = source_stride < stride
-    kernel = {"kernel_size": 3, "stride": 2, "padding": 1} if down else {"kernel_size": 1}
-    layers = [
-        nn.Conv2d(channels[source_stride], channels[stride], **kernel),
-        nn.BatchNorm2d(channels[stride]),
-    ]
-    if not down:
-        layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True))
-    return nn.Sequential(*layers)
+    source_channels, width = channels[source_stride], channels[stride]
+    if source_stride < stride:
+        return nn.Sequential(nn.Conv2d(source_channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width))
+    return nn.Sequential(
+        nn.Conv2d(source_channels, width, 1),
+        nn.BatchNorm2d(width),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+    )
 
 
 class Projection(nn.Module):
@@ -58,17 +57,15 @@ class Projection(nn.Module):
 class Cell(nn.Module):
     """One cell: mixed inputs, ReLU, hidden nodes joined by mixed operations, projection (equations 1 to 3)."""
 
-    def __init__(
-        self, space: SearchSpace, site: Site, choice: CellChoice, channels: Mapping[int, int]
-    ) -> None:
+    def __init__(self, space: SearchSpace, site: Site, choice: CellChoice, channels: Mapping[int, int]) -> None:
         super().__init__()
         width = channels[site.stride]
         sources = [source for source in site.sources if source.slot in choice.inputs]
-        self.origins = {source.slot: source.origin for source in sources}
+        self.origins: dict[str, str] = {source.slot: source.origin for source in sources}
         self.transitions = nn.ModuleDict(
             {source.slot: transition(source.stride, site.stride, channels) for source in sources}
         )
-        self.edges = nn.ModuleDict(
+        self.edges: Mapping[str, nn.ModuleDict] = nn.ModuleDict(  # type: ignore[assignment]
             {
                 f"{start}_{end}": nn.ModuleDict({name: build_operation(name, width) for name in operations})
                 for (start, end), operations in zip(space.edges, choice.edges, strict=True)
@@ -77,9 +74,7 @@ class Cell(nn.Module):
         )
         self.nodes = {
             node: [
-                (index, start)
-                for index, (start, end) in enumerate(space.edges)
-                if end == node and choice.edges[index]
+                (index, start) for index, (start, end) in enumerate(space.edges) if end == node and choice.edges[index]
             ]
             for node in live_nodes(space, choice)
         }
@@ -88,9 +83,7 @@ class Cell(nn.Module):
     def forward(self, maps: Mapping[str, Tensor], weights: CellWeights) -> Tensor:
         nodes = {
             0: F.relu(
-                _total(
-                    weights.inputs[slot] * T(maps[self.origins[slot]]) for slot, T in self.transitions.items()
-                )
+                _total(weights.inputs[slot] * T(maps[self.origins[slot]]) for slot, T in self.transitions.items())
             )
         }
         for node, incoming in self.nodes.items():
@@ -99,7 +92,8 @@ class Cell(nn.Module):
                 for index, start in incoming
                 for name, operation in self.edges[f"{start}_{node}"].items()
             )
-        return self.projection([nodes[node] for node in self.nodes])
+        output: Tensor = self.projection([nodes[node] for node in self.nodes])
+        return output
 
 
 class Fabric(nn.Module):
@@ -108,9 +102,7 @@ class Fabric(nn.Module):
     def __init__(self, space: SearchSpace, genotype: Genotype, channels: Mapping[int, int]) -> None:
         super().__init__()
         kept = [site for site in space.sites() if site.name in genotype.cells]
-        self.cells = nn.ModuleDict(
-            {site.name: Cell(space, site, genotype.cells[site.name], channels) for site in kept}
-        )
+        self.cells = nn.ModuleDict({site.name: Cell(space, site, genotype.cells[site.name], channels) for site in kept})
         self.outputs = {site.stride: site.name for site in space.outputs() if site in kept}
 
     def forward(

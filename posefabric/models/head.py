@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from posefabric.skeletons import Partition, Skeleton
 
 
+INITIAL_STD = 0.02
+"""Our choice: lengths start near 0.3. The default starts them near 2, where every pixel scores 0.8."""
+
+
 class VectorHead(nn.Module):
     """ReLU and a 1x1 convolution to one D-vector per pixel and keypoint of the part; its length becomes the score.
 
@@ -25,10 +29,13 @@ class VectorHead(nn.Module):
         super().__init__()
         self.vector_dim, self.activation = vector_dim, activation
         self.to_vectors = nn.Conv2d(channels, num_keypoints * vector_dim, 1)
+        nn.init.normal_(self.to_vectors.weight, std=INITIAL_STD)
+        nn.init.constant_(self.to_vectors.get_parameter("bias"), 0.0)
 
     def vectors(self, part_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B J D h w"]:
-        vectors: Tensor = self.to_vectors(torch.relu(part_map))
-        return vectors.unflatten(1, (-1, self.vector_dim)).float()
+        maps: Tensor = self.to_vectors(torch.relu(part_map))
+        vectors: Tensor = maps.float().unflatten(1, (-1, self.vector_dim))  # type: ignore[no-untyped-call]
+        return vectors
 
     def forward(self, part_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B J h w"]:
         vectors = self.vectors(part_map)

@@ -60,9 +60,7 @@ class SoftmaxMixing(Mixing):
         tables = [self.SHARED] if space.share_operations else [site.name for site in self.sites]
         shape = (len(space.edges), len(space.operations))
         self.alpha = nn.ParameterDict([(name, nn.Parameter(torch.zeros(shape))) for name in tables])
-        self.beta = nn.ParameterDict(
-            [(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in self.sites]
-        )
+        self.beta = nn.ParameterDict([(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in self.sites])
 
     def forward(self) -> dict[str, CellWeights]:
         edges = {name: self._edges(alpha) for name, alpha in self.alpha.items()}
@@ -92,15 +90,14 @@ def scaled_softmax(logits: Tensor) -> Tensor:
     return logits.shape[-1] * torch.softmax(logits.float(), dim=-1)
 
 
-@torch.no_grad()
-def as_genotype(mixing: Mixing) -> Genotype:
-    """The mixture as it stands now, as data: every input and operation with its multiplier."""
+def as_genotype(weights: Mapping[str, CellWeights]) -> Genotype:
+    """A mixture as it stands, as data: every input and operation with its multiplier."""
     return Genotype(
         {
             site: CellChoice(
-                inputs={slot: float(w) for slot, w in weights.inputs.items()},
-                edges=tuple({name: float(w) for name, w in edge.items()} for edge in weights.edges),
+                inputs={slot: float(w) for slot, w in cell.inputs.items()},
+                edges=tuple({name: float(w) for name, w in edge.items()} for edge in cell.edges),
             )
-            for site, weights in mixing().items()
+            for site, cell in weights.items()
         }
     )

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from posefabric.architecture import BACKBONE, Architecture
 from posefabric.errors import UserError
-from posefabric.architecture import Architecture, BACKBONE
 from posefabric.genotype import used_features, used_strides
 from posefabric.models.backbones import build_backbone
 from posefabric.models.fabric import Fabric
 from posefabric.models.head import Fusion, VectorHead
-from posefabric.models.mixing import FixedMixing, Mixing, SoftmaxMixing, as_genotype
+from posefabric.models.mixing import CellWeights, FixedMixing, Mixing, SoftmaxMixing, as_genotype
+
+
+class PartNet(nn.Module):
+    """One part of the body: lateral 1x1 convolutions of its own, its fabric, its head."""
+
+    def __init__(self, architecture: Architecture, part: str, feature_channels: Mapping[int, int]) -> None:
+        super().__init__()
+        space, genotype = architecture.space, architecture.genotypes[part]
+        channels = architecture.channels(part)
+        self.strides = used_features(space, genotype)
+        self.laterals = nn.ModuleDict({str(s): _lateral(feature_channels[s], channels[s]) for s in self.strides})
+        self.fabric = Fabric(space, genotype, channels)
+        self.head = VectorHead(
+            channels[architecture.output_stride],
+            len(architecture.partition[part]),
+            architecture.vector_dim,
+            architecture.activation,
+        )
+
+    def part_map(self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights]) -> Float[Tensor, "B C h w"]:
+        """The output of the fabric."""
+        inputs = {stride: self.laterals[str(stride)](features[stride]) for stride in self.strides}
+        (output,) = self.fabric(inputs, weights).values()
+        part_map: Tensor = output
+        return part_map
+
+    def forward(self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights]) -> Float[Tensor, "B J h w"]:
+        scores: Tensor = self.head(self.part_map(features, weights))
+        return scores
 
 
 class PoseNet(nn.Module):
@@ -26,48 +56,24 @@ class PoseNet(nn.Module):
 
     def __init__(self, architecture: Architecture, mixings: Mapping[str, Mixing] | None = None) -> None:
         super().__init__()
-        self.architecture = architecture
         _check_part_names(architecture)
+        self.architecture = architecture
         self.mixing = nn.ModuleDict(mixings if mixings is not None else fixed_mixings(architecture))
-        space, genotypes = architecture.space, architecture.genotypes
-        self.backbone = build_backbone(architecture.backbone, used_strides(space, genotypes)[-1])
-        self.laterals, self.fabrics, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        for part, keypoints in architecture.partition.items():
-            channels = architecture.channels(part)
-            self.laterals[part] = nn.ModuleDict(
-                {
-                    str(stride): _lateral(self.backbone.channels[stride], channels[stride])
-                    for stride in used_features(space, genotypes[part])
-                }
-            )
-            self.fabrics[part] = Fabric(space, genotypes[part], channels)
-            self.heads[part] = VectorHead(
-                channels[architecture.output_stride],
-                len(keypoints),
-                architecture.vector_dim,
-                architecture.activation,
-            )
+        coarsest = used_strides(architecture.space, architecture.genotypes)[-1]
+        self.backbone = build_backbone(architecture.backbone, coarsest)
+        channels = self.backbone.channels
+        self.parts = nn.ModuleDict({part: PartNet(architecture, part, channels) for part in architecture.partition})
         self.fusion = Fusion(architecture.skeleton, architecture.partition, architecture.fusion)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> dict[int, Tensor]:
         """Stride -> backbone map B C_s H/s W/s."""
-        if BACKBONE in self.mixing:
-            features: dict[int, Tensor] = self.backbone(images, self.mixing[BACKBONE]())
-            return features
-        features = self.backbone(images)
+        weights = [self.mixing[BACKBONE]()] if BACKBONE in self.mixing else []
+        features: dict[int, Tensor] = self.backbone(images, *weights)
         return features
-
-    def part_map(self, part: str, features: Mapping[int, Tensor]) -> Float[Tensor, "B C h w"]:
-        """The output of one part's fabric."""
-        inputs = {
-            int(stride): lateral(features[int(stride)]) for stride, lateral in self.laterals[part].items()
-        }
-        (output,) = self.fabrics[part](inputs, self.mixing[part]()).values()
-        return output
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         features = self.features(images)
-        scores = {part: head(self.part_map(part, features)) for part, head in self.heads.items()}
+        scores = {name: part(features, self.mixing[name]()) for name, part in self.parts.items()}
         heatmaps: Tensor = self.fusion(scores)
         return heatmaps
 
@@ -87,14 +93,13 @@ def fixed_mixings(architecture: Architecture) -> dict[str, Mixing]:
 
 def softmax_mixings(architecture: Architecture) -> dict[str, Mixing]:
     """Trainable logits over a supernet's choices, one mixing per fabric."""
-    return {
-        name: SoftmaxMixing(space, genotype) for name, (space, genotype) in architecture.fabrics().items()
-    }
+    return {name: SoftmaxMixing(space, genotype) for name, (space, genotype) in architecture.fabrics().items()}
 
 
+@torch.no_grad()
 def mixture(net: PoseNet) -> Architecture:
     """The architecture with the multipliers that the net's mixings give now: the paper's final, dense network."""
-    return net.architecture.with_genotypes({name: as_genotype(m) for name, m in net.mixing.items()})
+    return net.architecture.with_genotypes({name: as_genotype(mixing()) for name, mixing in net.mixing.items()})
 
 
 def _lateral(source_channels: int, channels: int) -> nn.Module:
@@ -104,5 +109,5 @@ def _lateral(source_channels: int, channels: int) -> nn.Module:
 
 def _check_part_names(architecture: Architecture) -> None:
     for part in architecture.partition:
-        if not part.isidentifier() or part == BACKBONE or hasattr(nn.ModuleDict, part):
+        if not part.isidentifier() or part == BACKBONE or hasattr(nn.ModuleDict(), part):
             raise UserError("bad-architecture", f"the part name '{part}' cannot be used", "a plain word")

@@ -1,8 +1,8 @@
 """Weights of the authors' released code (yangsenius/PoseNFS, MIT licence), read into our names.
 
-Theirs: `backbone.*` and per part attribute `cell_{layer}_{scale}` with `propress_list.{slot}`, `cell_arch.{edge}.ops.{op}`
-and `channel_keep`; `reduce.{part}.{level}`, `final_layer.1`, `alphas`, `betas`. Tensors that no forward pass reads (each
-part's stem, transitions and laterals nobody uses) are reported as dead.
+Theirs: `backbone.*` and per part attribute `cell_{layer}_{scale}` with `propress_list.{slot}`,
+`cell_arch.{edge}.ops.{op}` and `channel_keep`; `reduce.{part}.{level}`, `final_layer.1`, `alphas`, `betas`. Tensors
+that no forward pass reads (each part's stem, transitions and laterals nobody uses) are reported as dead.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from posefabric import documents
+from posefabric.architecture import BACKBONE, FABRIC, Architecture, Backbone, supernet
 from posefabric.errors import UserError
-from posefabric.architecture import Architecture, BACKBONE, Backbone, FABRIC, supernet
 from posefabric.genotype import Genotype, everything
 from posefabric.models.mixing import SoftmaxMixing, as_genotype
 from posefabric.models.net import PoseNet
@@ -34,9 +34,7 @@ THEIR_OPERATIONS = {
     "max_pool_3x3": "max_pool_3x3",
 }
 
-THEIR_MPII_KEYPOINTS = tuple(
-    MPII16.keypoints[i] for i in (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0, 6)
-)
+THEIR_MPII_KEYPOINTS = tuple(MPII16.keypoints[i] for i in (9, 8, 7, 13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0, 6))
 """MPII's keypoints in the order the authors re-sorted them to."""
 
 
@@ -112,9 +110,7 @@ def import_case(case: Case, tensors: Mapping[str, Tensor]) -> Imported:
     backbone_mixture = _mixture(backbone_space, tensors, BACKBONE)
     whole = supernet(
         skeleton=COCO17 if case.dataset == "coco" else MPII16,
-        partition={
-            ours: tuple(case.keypoints[i] for i in case.parts[theirs]) for ours, theirs in parts.items()
-        },
+        partition={ours: tuple(case.keypoints[i] for i in case.parts[theirs]) for ours, theirs in parts.items()},
         backbone=Backbone(FABRIC, backbone_space, backbone_mixture),
         space=space,
         input_hw=(case.input_shape[2], case.input_shape[3]),
@@ -123,8 +119,7 @@ def import_case(case: Case, tensors: Mapping[str, Tensor]) -> Imported:
         fusion=case.fusion,
     )
     architecture = whole.with_genotypes(
-        {BACKBONE: backbone_mixture}
-        | {ours: _mixture(space, tensors, theirs) for ours, theirs in parts.items()}
+        {BACKBONE: backbone_mixture} | {ours: _mixture(space, tensors, theirs) for ours, theirs in parts.items()}
     )
     net = PoseNet(architecture)
     renamed = _rename(tensors, dict(_module_names(net, parts)))
@@ -145,7 +140,7 @@ def _mixture(space: SearchSpace, tensors: Mapping[str, Tensor], fabric: str) -> 
                 mixing.alpha[site.name].copy_(alphas[index])
         if space.share_operations:
             mixing.alpha[mixing.SHARED].copy_(alphas)
-    return as_genotype(mixing)
+        return as_genotype(mixing())
 
 
 def _module_names(net: PoseNet, parts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -156,9 +151,9 @@ def _module_names(net: PoseNet, parts: Mapping[str, str]) -> Iterator[tuple[str,
     yield from _cell_names(backbone, "backbone", "backbone.fabric")
     for index, (part, theirs) in enumerate(parts.items()):
         for level, stride in enumerate(space.strides):
-            yield f"reduce.{index}.{level}", f"laterals.{part}.{stride}"
-        yield from _cell_names(space, theirs, f"fabrics.{part}")
-        yield f"{theirs}.final_layer.1", f"heads.{part}.to_vectors"
+            yield f"reduce.{index}.{level}", f"parts.{part}.laterals.{stride}"
+        yield from _cell_names(space, theirs, f"parts.{part}.fabric")
+        yield f"{theirs}.final_layer.1", f"parts.{part}.head.to_vectors"
 
 
 def _cell_names(space: SearchSpace, theirs: str, ours: str) -> Iterator[tuple[str, str]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from posefabric.architecture import Architecture
 from posefabric.draw import draw_fabrics
 from posefabric.draw.fabrics import fabric_names, kept_cells, operation_colours_of, purpose
-from posefabric.architecture import Architecture
 from posefabric.genotype import CellChoice
 from posefabric.reporting.markup import Html, disclosure, element, join, table
 from posefabric.reporting.reading import RunNotes

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posefabric.architecture import Architecture, read_architecture
 from posefabric.documents import read_text
 from posefabric.errors import UserError
-from posefabric.architecture import Architecture, read_architecture
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

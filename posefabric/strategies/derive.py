@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from posefabric.architecture import Architecture
 from posefabric.config import SearchSettings
 from posefabric.errors import unknown_name
-from posefabric.architecture import Architecture
 from posefabric.genotype import CellChoice, Genotype
 
 Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]

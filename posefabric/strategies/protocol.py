@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from lightning_fabric import Fabric as Engine
 
+from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch
-from posefabric.architecture import Architecture
 from posefabric.models.mixing import SoftmaxMixing
 from posefabric.models.net import PoseNet
 

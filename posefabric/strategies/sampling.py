@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from posefabric.data.loader import Batch
 from posefabric.architecture import Architecture
+from posefabric.data.loader import Batch
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.optimization import WeightLearner
 from posefabric.strategies.protocol import Score, StrategySetup

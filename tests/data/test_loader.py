@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from posefabric.config import Augmentation
 from posefabric.data.loader import CropSettings, evaluation_batches, training_batches
 from posefabric.data.records import PersonRecord
-from posefabric.data.transforms import Augmentation, make_sample
+from posefabric.data.transforms import make_sample
 from posefabric.errors import UserError
 from posefabric.skeletons import LSP14
 

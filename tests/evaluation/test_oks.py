@@ -24,9 +24,7 @@ from posefabric.skeletons import COCO17, LSP14, Skeleton
 AREAS = (0.0, 400.0, 32.0**2, 32.0**2 + 1, 5000.0, 96.0**2, 96.0**2 + 1, 40000.0)
 
 
-def pycocotools_metrics(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Any
-) -> list[float]:
+def pycocotools_metrics(ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Any) -> list[float]:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(ground_truth)

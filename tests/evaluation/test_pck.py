@@ -76,9 +76,7 @@ def test_pck_equals_a_plain_loop(seed: int, skeleton: Skeleton) -> None:
     assume(any(lengths))
     result = pck(records, predicted, skeleton)
     everything = list(range(skeleton.num_keypoints))
-    expected = {
-        f"PCK@{at}": loop_percentage(records, predicted, lengths, everything, at) for at in (0.2, 0.1)
-    }
+    expected = {f"PCK@{at}": loop_percentage(records, predicted, lengths, everything, at) for at in (0.2, 0.1)}
     for k, name in enumerate(skeleton.keypoints):
         expected[name] = loop_percentage(records, predicted, lengths, [k], 0.2)
     expected |= {
@@ -99,12 +97,8 @@ def test_pckh_equals_a_plain_loop(seed: int, skeleton: Skeleton) -> None:
     result = pckh(records, predicted, skeleton)
     names = [name for name in skeleton.keypoints if name not in ("pelvis", "thorax")]
     counted = [skeleton.index(name) for name in names]
-    single = {
-        name: loop_percentage(records, predicted, lengths, [skeleton.index(name)], 0.5) for name in names
-    }
-    expected = {
-        f"PCKh@{at}": loop_percentage(records, predicted, lengths, counted, at) for at in (0.5, 0.1, 0.11)
-    }
+    single = {name: loop_percentage(records, predicted, lengths, [skeleton.index(name)], 0.5) for name in names}
+    expected = {f"PCKh@{at}": loop_percentage(records, predicted, lengths, counted, at) for at in (0.5, 0.1, 0.11)}
     known = [value for value in single.values() if value >= 0]
     expected["PCKh@0.5_unweighted"] = sum(known) / len(known)
     for group, members in PCKH_GROUPS.items():

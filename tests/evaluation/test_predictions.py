@@ -50,8 +50,6 @@ def test_values_that_are_not_finite_are_refused_by_place(field: str, value: floa
 
 
 def test_nobody_is_allowed() -> None:
-    nobody = Predictions(
-        np.zeros((0, 3, 2)), np.zeros((0, 3)), np.zeros(0, int), np.zeros(0, int), np.zeros(0)
-    )
+    nobody = Predictions(np.zeros((0, 3, 2)), np.zeros((0, 3)), np.zeros(0, int), np.zeros(0, int), np.zeros(0))
     assert len(nobody) == 0
     assert to_coco_results(nobody) == []

@@ -52,9 +52,7 @@ def test_parts_and_backbone_add_up() -> None:
 def test_a_head_counted_by_hand() -> None:
     """One cell of C = 2 at stride 4: 8 channels, inputs from strides 4 (twice) and 8, D = 3."""
     space = SearchSpace(num_layers=6, first_layer=5, last_layer=6, base_channels=2)
-    whole = supernet(
-        COCO17, COCO17.partition("1"), Backbone("mobilenetv2_100"), space, (64, 64), vector_dim=3
-    )
+    whole = supernet(COCO17, COCO17.partition("1"), Backbone("mobilenetv2_100"), space, (64, 64), vector_dim=3)
     pixels = 16 * 16
     laterals = 24 * 8 * pixels + 32 * 16 * pixels // 4
     up = 16 * 8 * pixels // 4
