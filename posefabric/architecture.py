@@ -94,6 +94,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         check_partition(self.skeleton, self.partition, "partition")
+        for part in self.partition:
+            if not part.isidentifier() or part == BACKBONE:
+                raise bad_field(f"partition.{part}", "is no name for a part", "a plain word other than 'backbone'")
         _check_head(self)
         for label, table in (("genotypes", self.genotypes), ("widths", self.widths)):
             if set(table) != set(self.partition):

@@ -72,15 +72,19 @@ def main() -> None:
         sys.exit(BUG)
 
 
-def _describe(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
-) -> None:
-    """Neural architecture search for pose estimation: one searched fabric per body part."""
-    if version:
-        from importlib.metadata import version as installed
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
 
-        print(installed("posefabric"))
+        print(version("posefabric"))
         raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")]
+
+
+def _describe(version: Version = False) -> None:
+    """Neural architecture search for pose estimation: one searched fabric per body part."""
 
 
 def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:

@@ -21,6 +21,7 @@ from posefabric.recipes import RECIPES, recipe
 
 if TYPE_CHECKING:
     from posefabric.architecture import Architecture
+    from posefabric.data.records import People
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,13 @@ def search(
     output: Output = None,
 ) -> Result:
     """Search an architecture: a run folder that ends in the derived net and its inherited weights."""
-    from posefabric.data.sources import describe, open_people
+    from posefabric.data.sources import describe
     from posefabric.engine.search import search as run_search
     from posefabric.runs import Run, next_output
 
     flags = [f"search.strategy={strategy}"] * (strategy is not None) + [f"model.parts={parts}"] * (parts is not None)
     settings = _config(recipe, config, [*flags, *(set or [])])
-    train_people = open_people(data, "train", settings.data, images)
-    val_people = open_people(data, "val", settings.data, images)
+    train_people, val_people = (_people(data, split, settings, images) for split in ("train", "val"))
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
     folder = output or next_output("search")
     run = Run.start(folder, "search", settings.data_form(), describe(data, settings.data))
@@ -81,7 +81,7 @@ def derive(
     from posefabric.strategies.derive import derive as derive_architecture
 
     opened = Run(run)
-    settings = override(Config.model_validate(opened.record["config"]), set or []).search
+    settings = override(opened.config, set or []).search
     derived = derive_architecture(opened.architecture(SUPERNET_FILE), method, settings)
     opened.save_architecture(derived, f"architectures/{method}.json")
     opened.save_architecture(derived)
@@ -103,14 +103,14 @@ def train(
     """Train an architecture, from scratch or from a search's weights."""
     from posefabric.architecture import read_architecture
     from posefabric.checkpoints import load_tensors
-    from posefabric.data.sources import describe, open_people
+    from posefabric.data.sources import describe
     from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
     from posefabric.runs import Run, next_output
 
     settings = _config(recipe, config, set or [])
     described = read_architecture(architecture)
-    people = open_people(data, "train", settings.data, images), open_people(data, "val", settings.data, images)
+    people = _people(data, "train", settings, images), _people(data, "val", settings, images)
     _check_skeletons(described, people[0].skeleton.keypoints, data)
     inherited = load_tensors(weights / "weights.safetensors") if weights else None
     folder = output or next_output("train")
@@ -130,14 +130,13 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Write COCO results (keypoints.json) here.")] = None,
 ) -> Result:
     """Measure a trained net on people, cut out by their ground-truth boxes."""
-    from posefabric.data.sources import open_people
     from posefabric.engine.evaluate import figures, predict_people
     from posefabric.evaluation.predictions import to_coco_results
     from posefabric.predictor import load
 
     predictor = load(run)
     settings = override(predictor.config, [f"evaluation.flip_test={str(flip_test).lower()}"] if flip_test else [])
-    people = open_people(data, split, settings.data, images)
+    people = _people(data, split, settings, images)
     _check_skeletons(predictor.net.architecture, people.skeleton.keypoints, data)
     found = predict_people(predictor.net, people, settings)
     persons = [people.record(index) for index in range(len(people))]
@@ -164,11 +163,12 @@ def predict(
     files = list_images(inputs)
     table = _boxes(boxes)
     folder = output or next_output("predict")
+    pictures = _pictures(files, folder)
     make_folder(folder)
     results = []
-    for image_id, file in enumerate(files):
+    for image_id, (file, picture) in enumerate(zip(files, pictures, strict=True)):
         poses = predictor.predict(file, table.get(file.name))
-        write_image(folder / f"{file.stem}.jpg", poses.plot(threshold))
+        write_image(picture, poses.plot(threshold))
         results += [{"file_name": file.name, **result} for result in poses.to_coco(image_id)]
     _write(folder / "keypoints.json", json.dumps(results))
     note = "" if boxes else "; without boxes, the whole image is the box"
@@ -296,6 +296,28 @@ def explain(code: Annotated[str, typer.Argument(help="The code in brackets at th
 def _config(recipe_name: str, file: Path | None, assignments: list[str]) -> Config:
     base = recipe(recipe_name).config
     return override(read_config(file, base) if file else base, assignments)
+
+
+def _people(data: str, split: str, settings: Config, images: Path | None) -> People:
+    from posefabric.data.sources import open_people
+
+    people = open_people(data, split, settings.data, images)
+    if len(people) == 0:
+        raise UserError("bad-dataset", f"{data} has no persons in its split '{split}'", "one at least")
+    return people
+
+
+def _pictures(files: list[Path], folder: Path) -> list[Path]:
+    """Where each image's picture goes; never over an image that is read, nor two to one place."""
+    pictures = [folder / f"{file.stem}.jpg" for file in files]
+    taken = {file.resolve() for file in files}
+    for picture in pictures:
+        if picture.resolve() in taken:
+            raise UserError(
+                "bad-value", f"{picture} would be written over another image", "another --output, or other file names"
+            )
+        taken.add(picture.resolve())
+    return pictures
 
 
 def _headline(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,7 +132,8 @@ class Augmentation:
 class DataSettings(Settings):
     """Crops and targets. `margin` grows the box (1.25: the person fills 80 %); `sigma_px` is in heatmap pixels.
 
-    `mean` and `std` normalise RGB in [0, 1]. `synthetic_train` and `synthetic_val` count the embedded people.
+    `mean` and `std` normalise RGB in [0, 1]. `in_memory` keeps every photograph once read, in each worker.
+    `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs.
     """
 
     margin: Positive = 1.25
@@ -141,8 +142,10 @@ class DataSettings(Settings):
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     augmentation: Augmentation = Augmentation()
     num_workers: Annotated[int, Field(ge=0)] = 0
+    in_memory: bool = False
     synthetic_train: Count = 4096
     synthetic_val: Count = 512
+    synthetic_hw: tuple[Count, Count] = (192, 160)
 
 
 class Optimization(Settings):

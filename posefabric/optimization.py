@@ -5,6 +5,7 @@ The learning rate is a function of the step, so a resume needs the optimizer's s
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -20,6 +21,11 @@ from posefabric.config import Config, Optimization
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10
+"""How many gradients in a row may overflow before a run has diverged."""
 
 
 def heatmap_objective(net: nn.Module, batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
@@ -70,6 +76,7 @@ class WeightLearner:
     ) -> None:
         self.settings, self.num_steps, self.engine = settings, num_steps, engine
         self.sigma_px = config.data.sigma_px
+        self.skipped = 0
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = [group | {"scheduled": True} for group in weight_groups(net.weights(), settings.weight_decay)]
         optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -86,7 +93,10 @@ class WeightLearner:
         return net
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
-        """One update. A loss that is not finite raises `UserError("diverged")`."""
+        """One update. A gradient that overflows is left out and counted as `skipped`.
+
+        A loss that is not finite, or `PATIENCE` left-out gradients in a row, raise `UserError("diverged")`.
+        """
         rate = learning_rate(self.settings, step, self.num_steps)
         for group in self.optimizer.param_groups:
             if group.get("scheduled"):
@@ -98,12 +108,22 @@ class WeightLearner:
             raise UserError("diverged", f"the loss of step {step} is {value} (learning rate {rate:g})")
         self.optimizer.zero_grad()
         self.engine.backward(loss)
-        if self.settings.clip_norm:
-            self.engine.clip_gradients(self.net, self.optimizer, max_norm=self.settings.clip_norm)
+        limit = self.settings.clip_norm or math.inf
+        norm = float(nn.utils.clip_grad_norm_(self.bare_net.parameters(), limit))
+        if not math.isfinite(norm):
+            return {"loss": value, "lr": rate, "skipped": float(self._skip(step))}
         self.optimizer.step()
+        self.skipped = 0
         if self.average is not None:
             self.average.update_parameters(self.bare_net)
-        return {"loss": value, "lr": rate}
+        return {"loss": value, "lr": rate, "gradient_norm": norm}
+
+    def _skip(self, step: int) -> int:
+        self.skipped += 1
+        logger.warning("step %d: the gradient is not finite; no update", step)
+        if self.skipped == PATIENCE:
+            raise UserError("diverged", f"{PATIENCE} gradients in a row are not finite, up to step {step}")
+        return self.skipped
 
     def state_dict(self) -> dict[str, Any]:
         average = self.average.state_dict() if self.average is not None else {}

@@ -122,10 +122,9 @@ class Predictor:
 def load(path: str | Path) -> Predictor:
     """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
     run = Run(Path(path))
-    config = Config.model_validate(run.record["config"])
     net = PoseNet(run.architecture())
     inherit(net, load_tensors(run.path / "weights.safetensors"))
-    return Predictor(net, config)
+    return Predictor(net, run.config)
 
 
 def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:

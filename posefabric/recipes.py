@@ -195,17 +195,18 @@ def lspet() -> Recipe:
         "weight_decay": 1e-2,
         "schedule": "cosine",
         "warmup": 0.05,
+        "clip_norm": 5.0,
         "precision": "bf16-mixed",
     }
     config = Config(
-        model=ModelSettings(parts="3", input_hw=(128, 128), fabric=FabricSettings(base_channels=8)),
+        model=ModelSettings(parts="3", input_hw=(96, 96), fabric=FabricSettings(base_channels=8)),
         backbone=BackboneSettings(name="resnet18", pretrained=False),
-        data=DataSettings(augmentation=Augmentation(half_body_probability=0.1)),
-        search=SearchSettings(**settings, epochs=3, lr=2e-3, architecture_lr=5e-3, derive="argmax"),
-        train=Optimization(**settings, epochs=40, lr=2e-3, ema_decay=0.998, validate_every=5),
+        data=DataSettings(sigma_px=1.5, augmentation=Augmentation(half_body_probability=0.1), in_memory=True),
+        search=SearchSettings(**settings, epochs=2, lr=2e-3, architecture_lr=5e-3, derive="argmax"),
+        train=Optimization(**settings, epochs=25, lr=2e-3, ema_decay=0.998, validate_every=5),
         evaluation=EvaluationSettings(decode="dark", flip_test=True),
     )
-    return Recipe("LSPet photographs, resnet18 from scratch, 128 x 128", LSP14, config)
+    return Recipe("LSPet photographs, resnet18 from scratch, 96 x 96", LSP14, config)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

@@ -21,6 +21,7 @@ from typing import Any
 
 from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
+from posefabric.config import Config
 from posefabric.errors import UserError
 
 FORMAT = 1
@@ -39,14 +40,16 @@ class Run:
     def start(path: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:
         """Make a run folder, or open it again to resume.
 
-        A folder of another command, configuration or data raises `UserError("run-differs")` with the difference.
+        A folder of another command, configuration or data raises `UserError("run-differs")` with the difference; a
+        run that stopped before its first step is begun anew.
         """
         wanted = {"format": FORMAT, "command": command, "config": dict(config), "data": dict(data)}
         if (path / "run.json").exists():
             run = Run(path)
-            _check_same(run.record, wanted, path)
-            return run
-        if path.exists() and any(path.iterdir()):
+            if run.finished or run.rows():
+                _check_same(run.record, wanted, path)
+                return run
+        elif path.exists() and any(path.iterdir()):
             raise UserError("run-differs", f"{path} exists and is no run folder", "a new or empty folder")
         make_folder(path)
         record = {**wanted, "state": "running", "started": _now(), "versions": versions(), "git": git_state()}
@@ -56,6 +59,12 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.record.get("state") == "finished"
+
+    @property
+    def config(self) -> Config:
+        """The configuration it was started with. Raises `UserError("bad-run")`."""
+        where = f"{self.path / 'run.json'}: config"
+        return documents.from_data(Config, self.record.get("config"), code="bad-run", where=where)
 
     def note(self, **entries: Any) -> None:
         """Add entries to `run.json`."""
@@ -73,9 +82,10 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every logged row, in order."""
+        """Every logged row, in order; a last line that a crash cut short is none."""
         file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def cut_rows(self, step: int) -> None:
         """Forget rows logged after a checkpoint's step."""

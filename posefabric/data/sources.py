@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 from posefabric import documents
 from posefabric.config import DataSettings
 from posefabric.data import coco
+from posefabric.data.memory import InMemory
 from posefabric.data.records import People
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.errors import UserError, unknown_name
@@ -42,11 +43,16 @@ class DatasetFile:
 
 def open_people(data: str, split: str, settings: DataSettings, images: Path | None = None) -> People:
     """One split of DATA. Raises `UserError` for anything that is no dataset."""
+    people = _open(data, split, settings, images)
+    return InMemory(people) if settings.in_memory else people
+
+
+def _open(data: str, split: str, settings: DataSettings, images: Path | None) -> People:
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     if data == SYNTHETIC:
         count = settings.synthetic_train if split == "train" else settings.synthetic_val
-        return SyntheticPeople(count=count, seed=SPLITS.index(split))
+        return SyntheticPeople(count=count, seed=SPLITS.index(split), image_hw=settings.synthetic_hw)
     path = Path(data)
     if path.suffix in (".yaml", ".yml"):
         return _from_yaml(path, split)
@@ -58,7 +64,7 @@ def open_people(data: str, split: str, settings: DataSettings, images: Path | No
 def describe(data: str, settings: DataSettings) -> dict[str, Any]:
     """What a run records of its data: the name, and a hash of the annotations it stands on."""
     if data == SYNTHETIC:
-        return {"name": data, "train": settings.synthetic_train, "val": settings.synthetic_val}
+        return {"name": data}
     path = Path(data)
     files = [path]
     if path.suffix in (".yaml", ".yml"):

@@ -90,8 +90,8 @@ def run_steps(
     if (checkpoint := latest_checkpoint(run.path)) is not None:
         start, state = checkpoint
         learner.load_state_dict(state)
-        run.cut_rows(start)
         logger.info("resuming at step %d of %d", start, plan.num_steps)
+    run.cut_rows(start)
     with Progress(run.record["command"], plan.num_steps, start) as progress:
         batches = batches_from(start)
         for step in range(start, plan.num_steps):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit
 from posefabric.runs import Run
 from posefabric.strategies import strategy
-from posefabric.strategies.derive import derive
+from posefabric.strategies.derive import derivation, derive
 from posefabric.strategies.protocol import StrategySetup
 
 SUPERNET_FILE = "supernet.json"
@@ -33,10 +34,11 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     engine = build_engine(config, settings.precision)
     torch.manual_seed(config.seed)
     chosen = strategy(settings.strategy)
+    derivation(settings.derive)  # a misspelt name is told now, not after the search
     shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
     plan = Plan.of(settings, min(len(share) for share in shares if len(share)))
-    learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps))
-    load_backbone(learner.net, config)
+    initialise = partial(load_backbone, config=config)
+    learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps, initialise))
     device = str(engine.device)
 
     def batches_from(start: int) -> Iterator[Batches]:

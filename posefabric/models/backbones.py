@@ -1,7 +1,7 @@
 """Stage 4 of the walk: a batch of crops in, one feature map per stride out.
 
 A backbone is a module with `channels` (stride -> channels, finest first) whose forward gives exactly those maps. It
-is built only as deep as the coarsest stride that somebody reads, so no parameter is left unread.
+is built only as deep as the coarsest stride that somebody reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posefabric.architecture import FABRIC, FABRIC_SPACES, Backbone
+from posefabric.architecture import FABRIC, Backbone
 from posefabric.errors import UserError, unknown_name
 from posefabric.models.fabric import Fabric
 from posefabric.models.mixing import CellWeights
@@ -161,7 +161,7 @@ def pretrained_state(name: str, coarsest: int, file: Path | None) -> dict[str, T
 
 def _known(name: str) -> str:
     if name not in BACKBONES:
-        raise unknown_name("backbone", name, (*BACKBONES, *FABRIC_SPACES))
+        raise unknown_name("backbone", name, (*BACKBONES, FABRIC))
     return name
 
 

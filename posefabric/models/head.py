@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from posefabric.skeletons import Partition, Skeleton
 
-
 INITIAL_STD = 0.02
 """Our choice: lengths start near 0.3. The default starts them near 2, where every pixel scores 0.8."""
 

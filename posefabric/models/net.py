@@ -56,7 +56,7 @@ class PoseNet(nn.Module):
 
     def __init__(self, architecture: Architecture, mixings: Mapping[str, Mixing] | None = None) -> None:
         super().__init__()
-        _check_part_names(architecture)
+        _check_buildable(architecture)
         self.architecture = architecture
         self.mixing = nn.ModuleDict(mixings if mixings is not None else fixed_mixings(architecture))
         coarsest = used_strides(architecture.space, architecture.genotypes)[-1]
@@ -107,7 +107,8 @@ def _lateral(source_channels: int, channels: int) -> nn.Module:
     return nn.Identity() if source_channels == channels else nn.Conv2d(source_channels, channels, 1)
 
 
-def _check_part_names(architecture: Architecture) -> None:
+def _check_buildable(architecture: Architecture) -> None:
+    """What only the builder can know: names that `nn.ModuleDict` keeps for itself."""
     for part in architecture.partition:
-        if not part.isidentifier() or part == BACKBONE or hasattr(nn.ModuleDict(), part):
-            raise UserError("bad-architecture", f"the part name '{part}' cannot be used", "a plain word")
+        if hasattr(nn.ModuleDict(), part):
+            raise UserError("bad-architecture", f"the part name '{part}' cannot be used", "another word")

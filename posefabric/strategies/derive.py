@@ -18,9 +18,7 @@ Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]
 
 def derive(found: Architecture, method: str, settings: SearchSettings) -> Architecture:
     """The net that a method keeps of a mixture. An unknown method raises `UserError`."""
-    if method not in METHODS:
-        raise unknown_name("derivation method", method, tuple(METHODS))
-    keep_inputs, keep_operations = METHODS[method]
+    keep_inputs, keep_operations = derivation(method)
     genotypes = {}
     for name, (_, genotype) in found.fabrics().items():
         genotypes[name] = Genotype(
@@ -42,7 +40,7 @@ def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> d
     """
     total = sum(weights.values())
     kept = {name: weight for name, weight in weights.items() if weight > settings.threshold * total}
-    return kept or dict([_strongest(weights, 1)[0]])
+    return kept or dict(_strongest(weights, 1))
 
 
 def strongest_inputs(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
@@ -60,6 +58,13 @@ METHODS: dict[str, tuple[Choice, Choice]] = {
     "argmax": (strongest_inputs, strongest_operation),
 }
 """Name -> what is kept of a cell's inputs, and of an edge's operations."""
+
+
+def derivation(name: str) -> tuple[Choice, Choice]:
+    """A method by name. An unknown name raises `UserError`."""
+    if name not in METHODS:
+        raise unknown_name("derivation method", name, tuple(METHODS))
+    return METHODS[name]
 
 
 def _strongest(weights: Mapping[str, float], count: int) -> list[tuple[str, float]]:

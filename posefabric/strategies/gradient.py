@@ -19,7 +19,7 @@ class Synchronous:
     held_out: ClassVar[bool] = False
 
     def __init__(self, setup: StrategySetup) -> None:
-        net = PoseNet(setup.supernet, softmax_mixings(setup.supernet))
+        net = setup.build(softmax_mixings(setup.supernet))
         search = setup.config.search
         group = {
             "params": list(net.architecture_parameters()),
@@ -54,7 +54,7 @@ class FirstOrder:
     held_out: ClassVar[bool] = True
 
     def __init__(self, setup: StrategySetup) -> None:
-        net = PoseNet(setup.supernet, softmax_mixings(setup.supernet))
+        net = setup.build(softmax_mixings(setup.supernet))
         search = setup.config.search
         self._weights = WeightLearner(setup.engine, net, setup.config, search, setup.num_steps)
         self._parameters = list(net.architecture_parameters())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -12,7 +12,7 @@ from lightning_fabric import Fabric as Engine
 from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch
-from posefabric.models.mixing import SoftmaxMixing
+from posefabric.models.mixing import Mixing, SoftmaxMixing
 from posefabric.models.net import PoseNet
 
 Score = Callable[[Architecture], float]
@@ -20,12 +20,22 @@ Score = Callable[[Architecture], float]
 
 @dataclass(frozen=True)
 class StrategySetup:
-    """`supernet` is what may be chosen from; `num_steps` the length of the whole search."""
+    """`supernet` is what may be chosen from; `num_steps` the length of the whole search.
+
+    `initialise` gives a new net the pretrained weights that are asked for.
+    """
 
     engine: Engine
     supernet: Architecture
     config: Config
     num_steps: int
+    initialise: Callable[[PoseNet], None] = lambda net: None
+
+    def build(self, mixings: Mapping[str, Mixing] | None = None) -> PoseNet:
+        """The supernet that learning starts from."""
+        net = PoseNet(self.supernet, mixings)
+        self.initialise(net)
+        return net
 
 
 class Strategy(Protocol):

@@ -20,7 +20,7 @@ class Uniform:
 
     def __init__(self, setup: StrategySetup) -> None:
         config = setup.config
-        self._weights = WeightLearner(setup.engine, PoseNet(setup.supernet), config, config.search, setup.num_steps)
+        self._weights = WeightLearner(setup.engine, setup.build(), config, config.search, setup.num_steps)
 
     @property
     def net(self) -> PoseNet:
@@ -46,7 +46,7 @@ class Random:
 
     def __init__(self, setup: StrategySetup) -> None:
         config = setup.config
-        net = PoseNet(setup.supernet, softmax_mixings(setup.supernet))
+        net = setup.build(softmax_mixings(setup.supernet))
         draw = torch.Generator().manual_seed(config.seed)
         for parameter in net.architecture_parameters():
             parameter.requires_grad_(False).normal_(generator=draw)

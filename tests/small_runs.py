@@ -1,0 +1,97 @@
+"""The smallest useful runs: a tiny supernet, a few small synthetic people, and the configuration that joins them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric as Engine
+from torch import Tensor
+
+from posefabric.architecture import Architecture
+from posefabric.config import Config, override
+from posefabric.data.loader import Batch
+from posefabric.data.memory import InMemory
+from posefabric.data.synthetic import SyntheticPeople
+from posefabric.engine.loop import Plan, build_engine, stream
+from posefabric.models.net import PoseNet
+from posefabric.recipes import recipe
+from posefabric.skeletons import COCO17
+from posefabric.strategies import STRATEGIES
+from posefabric.strategies.protocol import Strategy, StrategySetup
+
+TINY = (
+    "accelerator=cpu",
+    "model.parts=1",
+    "model.fabric.base_channels=1",
+    "model.fabric.operations=[zero,skip_connect,sep_conv_3x3]",
+    "backbone.fabric.operations=[skip_connect,sep_conv_3x3]",
+    "data.synthetic_hw=[64,48]",
+    "data.synthetic_train=12",
+    "data.synthetic_val=6",
+    "data.in_memory=true",
+    "search.batch_size=4",
+    "train.batch_size=4",
+    "search.optimizer=adamw",
+    "train.optimizer=adamw",
+)
+"""What makes the recipe `smoke` a run of a second."""
+
+
+def small_config(*assignments: str) -> Config:
+    """The tiny configuration with further overrides."""
+    return override(recipe("smoke").config, [*TINY, *assignments])
+
+
+def small_supernet(config: Config) -> Architecture:
+    """The supernet that a configuration describes."""
+    return config.model.supernet(COCO17, config.backbone.describe())
+
+
+@functools.cache
+def small_people(count: int = 12, seed: int = 0) -> InMemory:
+    """Small photographs, rendered once for all tests."""
+    return InMemory(SyntheticPeople(count=count, seed=seed, image_hw=(64, 48)))
+
+
+def training_stream(config: Config, num_steps: int) -> list[Batch]:
+    """The first training batches of the small people."""
+    return list(stream(small_people(), config, config.search, Plan(num_steps, 1), 0, seed=0))
+
+
+@functools.cache
+def cpu_engine() -> Engine:
+    """Full precision on the CPU."""
+    return build_engine(small_config(), "32-true")
+
+
+def new_strategy(
+    name: str, config: Config, num_steps: int = 10, initialise: Callable[[PoseNet], None] = lambda net: None
+) -> Strategy:
+    """A strategy as a search builds it, all random numbers drawn from the configuration's seed."""
+    torch.manual_seed(config.seed)
+    return STRATEGIES[name](StrategySetup(cpu_engine(), small_supernet(config), config, num_steps, initialise))
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested dicts and sequences under its dotted path."""
+    items = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, (list, tuple)) else None
+    if items is None:
+        yield path, tree
+        return
+    for key, value in items:
+        yield from leaves(value, f"{path}.{key}")
+
+
+def same_state(first: Any, second: Any) -> bool:
+    """Whether two states hold the same leaves, tensors bit for bit."""
+    ours, theirs = dict(leaves(first)), dict(leaves(second))
+    return ours.keys() == theirs.keys() and all(_same(ours[path], theirs[path]) for path in ours)
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Tensor):
+        return isinstance(theirs, Tensor) and ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    return bool(ours == theirs)
