@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ class SimpleBaseline(PoseNet):
         self.parts, self.mixing = nn.ModuleDict(), nn.ModuleDict()
         channels = [self.backbone.channels[32], width, width, width]
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -77,7 +78,9 @@ def main() -> None:
     run = Run.start(
         arguments.output, "simple-baseline", config.data_form(), describe(arguments.data, config.data) | source
     )
-    print(json.dumps(train(run, config, net, people) | cost))
+    figures = train(run, config, net, people) | cost
+    run.save_figures(figures)
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

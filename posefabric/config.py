@@ -133,7 +133,8 @@ class DataSettings(Settings):
     """Crops and targets. `margin` grows the box (1.25: the person fills 80 %); `sigma_px` is in heatmap pixels.
 
     `mean` and `std` normalise RGB in [0, 1]. `in_memory` keeps every photograph once read, in each worker.
-    `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs.
+    `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs,
+    `synthetic_variety` how hard they are (`SyntheticPeople`).
     """
 
     margin: Positive = 1.25
@@ -146,6 +147,7 @@ class DataSettings(Settings):
     synthetic_train: Count = 4096
     synthetic_val: Count = 512
     synthetic_hw: tuple[Count, Count] = (192, 160)
+    synthetic_variety: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Optimization(Settings):

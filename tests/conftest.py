@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+from shape_checks import CHECKED
+
+install_import_hook(CHECKED, "shape_checks.typechecker")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric as Engine
-from torch import Tensor
+from torch import Tensor, nn
 
 from posefabric.architecture import Architecture
 from posefabric.config import Config, override
@@ -16,6 +16,7 @@ from posefabric.data.loader import Batch
 from posefabric.data.memory import InMemory
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.engine.loop import Plan, build_engine, stream
+from posefabric.models.head import VectorHead
 from posefabric.models.net import PoseNet
 from posefabric.recipes import recipe
 from posefabric.skeletons import COCO17
@@ -65,6 +66,20 @@ def training_stream(config: Config, num_steps: int) -> list[Batch]:
 def cpu_engine() -> Engine:
     """Full precision on the CPU."""
     return build_engine(small_config(), "32-true")
+
+
+def lively_net(config: Config, seed: int = 0) -> PoseNet:
+    """A net of random weights whose norms know the small people, so that its heatmaps differ from pixel to pixel."""
+    torch.manual_seed(seed)
+    net = PoseNet(small_supernet(config))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the statistics of all that is seen
+        if isinstance(module, VectorHead):
+            nn.init.normal_(module.to_vectors.weight)
+    with torch.no_grad():
+        net(training_stream(config, 1)[0].images)
+    return net.eval()
 
 
 def new_strategy(

@@ -152,9 +152,7 @@ def test_without_checkpoints_there_is_nothing_to_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
-def test_a_flipped_byte_anywhere_is_passed_over(
-    tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_flipped_byte_anywhere_is_passed_over(tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, {"step": step, "x": torch.full((5,), float(step))})
     content = (tmp_path / "checkpoints" / "step-3" / file).read_bytes()

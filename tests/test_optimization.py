@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from small_runs import cpu_engine, same_state, small_config, small_supernet, tra
 from torch import Tensor, nn
 
 from posefabric import heatmaps
+from posefabric.checkpoints import latest_checkpoint, save_checkpoint
 from posefabric.config import Config, Optimization
+from posefabric.engine.loop import build_engine
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner, heatmap_objective, learning_rate, weight_groups
@@ -119,7 +122,7 @@ def test_clipping_bounds_the_gradient() -> None:
     free, clipped = gradients
     assert float(free.norm()) > 1e-3
     assert float(clipped.norm()) == pytest.approx(1e-3, rel=1e-2)
-    assert float(torch.cosine_similarity(free, clipped, dim=0)) == pytest.approx(1)
+    assert float(torch.cosine_similarity(free, clipped, dim=0)) == pytest.approx(1, rel=1e-4)
 
 
 def test_a_step_reports_its_loss_and_rate() -> None:
@@ -145,14 +148,17 @@ def test_divergence_is_told_on_its_step_before_the_weights_move() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_a_learner_resumes_exactly(optimizer: str) -> None:
+def test_a_learner_resumes_exactly_from_a_checkpoint(tmp_path: Path, optimizer: str) -> None:
     config = small_config(f"train.optimizer={optimizer}", "train.ema_decay=0.5", "train.weight_decay=0.1")
     batches = training_stream(config, 4)
     whole = new_learner(config)
     for step in range(2):
         whole.step(batches[step], step)
+    save_checkpoint(tmp_path, 2, whole.state_dict())
+    saved = latest_checkpoint(tmp_path)
+    assert saved is not None
     resumed = new_learner(small_config("seed=9", f"train.optimizer={optimizer}", "train.ema_decay=0.5"))
-    resumed.load_state_dict(whole.state_dict())
+    resumed.load_state_dict(saved[1])
     for step in range(2, 4):
         whole.step(batches[step], step)
         resumed.step(batches[step], step)
@@ -160,8 +166,6 @@ def test_a_learner_resumes_exactly(optimizer: str) -> None:
 
 
 def test_bf16_learns_and_keeps_its_weights_in_float32() -> None:
-    from posefabric.engine.loop import build_engine
-
     config = small_config()
     net = PoseNet(small_supernet(config))
     learner = WeightLearner(build_engine(config, "bf16-mixed"), net, config, config.train, 10)

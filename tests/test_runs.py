@@ -33,7 +33,13 @@ def files(folder: Path) -> list[str]:
 def test_a_run_records_what_it_is_made_from(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "deep" / "run", "train", CONFIG, DATA)
     record = json.loads((run.path / "run.json").read_text())
-    assert {"command": "train", "config": CONFIG, "data": DATA, "state": "running", "format": 1}.items() <= record.items()
+    assert {
+        "command": "train",
+        "config": CONFIG,
+        "data": DATA,
+        "state": "running",
+        "format": 1,
+    }.items() <= record.items()
     assert {"python", "torch", "posefabric"} <= record["versions"].keys()
     assert record["git"] == git_state()
     assert run.config == Config.model_validate(CONFIG)

@@ -98,9 +98,9 @@ FACE: dict[str, tuple[float, float, float]] = {
 """Points of the head in units of its half axes (left, up, front)."""
 
 
-def sample_figure(rng: np.random.Generator) -> Figure:
-    """Draw a build and a pose; a function of the generator's state alone."""
-    turns = _rotations(_sample_angles(rng))
+def sample_figure(rng: np.random.Generator, variety: float = 1.0) -> Figure:
+    """Draw a build and a pose; a function of the generator's state and of `variety` (see `SyntheticPeople`)."""
+    turns = _rotations(_sample_angles(rng, variety))
     camera = turns[_ROLL] @ turns[_VIEW]
     chest = turns[_CHEST]
     arm_lengths, leg_lengths = _LIMB_LENGTHS * (1 + 0.06 * rng.standard_normal((2, 2)))
@@ -143,12 +143,12 @@ def _within(rng: np.random.Generator, style: Style) -> list[float]:
     return [low + (high - low) * share for (low, high), share in zip(style[1:], rng.random(4), strict=True)]
 
 
-def _sample_angles(rng: np.random.Generator) -> Float[np.ndarray, "14 3"]:
+def _sample_angles(rng: np.random.Generator, variety: float) -> Float[np.ndarray, "14 3"]:
     """Pitch, roll and yaw in degrees of each turn: `_ROLL`, `_VIEW`, ..., and those of `_ARM` and `_LEG`."""
     angles = np.zeros((14, 3))
-    tilt = rng.random()
+    tilt = rng.random() / variety
     angles[_ROLL, 1] = rng.uniform(-180, 180) if tilt < 0.08 else rng.normal(0, 30 if tilt < 0.28 else 6)
-    angles[_VIEW] = rng.normal(4, 22 if tilt < 0.28 else 9), 0.0, rng.uniform(-180, 180)
+    angles[_VIEW] = rng.normal(4, 22 if tilt < 0.28 else 9), 0.0, variety * rng.uniform(-180, 180)
     bend, lean, turn, nod = _within(rng, _pick_style(rng, TRUNK_STYLES))
     angles[_CHEST] = bend, lean, turn
     angles[_HEAD] = nod, rng.normal(0, 8), np.clip(rng.normal(0, 26), -70, 70)

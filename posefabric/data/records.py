@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -39,6 +39,7 @@ class PersonRecord:
     image_path: str = ""
 
 
+@runtime_checkable
 class People(Protocol):
     """What every dataset is: a skeleton and an indexable row of persons with their images."""
 

@@ -52,7 +52,12 @@ def _open(data: str, split: str, settings: DataSettings, images: Path | None) ->
         raise unknown_name("split", split, SPLITS)
     if data == SYNTHETIC:
         count = settings.synthetic_train if split == "train" else settings.synthetic_val
-        return SyntheticPeople(count=count, seed=SPLITS.index(split), image_hw=settings.synthetic_hw)
+        return SyntheticPeople(
+            count=count,
+            seed=SPLITS.index(split),
+            image_hw=settings.synthetic_hw,
+            variety=settings.synthetic_variety,
+        )
     path = Path(data)
     if path.suffix in (".yaml", ".yml"):
         return _from_yaml(path, split)

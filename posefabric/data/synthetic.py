@@ -22,6 +22,7 @@ from posefabric.data.scenery import background, develop, occlude
 from posefabric.errors import UserError
 from posefabric.skeletons import COCO17, SKELETONS, Skeleton
 
+OCCLUDED_SHARE = 0.15
 TRUNCATED_SHARE = 0.18
 """Share of photographs that cut the person off on purpose."""
 
@@ -90,7 +91,8 @@ class SyntheticPeople:
 
     A skeleton is allowed when the rendered body has all its keypoints, as it has those of the embedded ones;
     another raises `UserError("unknown-name")`. The same seed and index give the same photograph for every
-    skeleton.
+    skeleton. `variety` in (0, 1] scales how far people turn from the camera (1: seen from all sides) and how
+    often they are tilted, cut off by the border or covered by an object.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class SyntheticPeople:
         count: int = 4096,
         seed: int = 0,
         image_hw: tuple[int, int] = (192, 160),
+        variety: float = 1.0,
     ) -> None:
         unknown = [name for name in skeleton.keypoints if name not in OWNERS]
         if unknown:
@@ -107,7 +110,8 @@ class SyntheticPeople:
                 f"skeleton {skeleton.name} has keypoints that rendered people lack: {', '.join(unknown)}",
                 f"{', '.join(SKELETONS)}, or any skeleton with keypoints among {', '.join(OWNERS)}",
             )
-        self.skeleton, self.count, self.seed, self.image_hw = skeleton, count, seed, image_hw
+        self.skeleton, self.count, self.seed = skeleton, count, seed
+        self.image_hw, self.variety = image_hw, variety
 
     def __len__(self) -> int:
         return self.count
@@ -116,7 +120,7 @@ class SyntheticPeople:
         """The rendering of person `index`; an index outside the dataset raises IndexError."""
         if not 0 <= index < self.count:
             raise IndexError(f"person {index} of {self.count}")
-        return _photograph(self.seed, index, self.image_hw)
+        return _photograph(self.seed, index, self.image_hw, self.variety)
 
     def record(self, index: int) -> PersonRecord:
         """Exact keypoints; `head_size` is the length of the head in px as seen from the side."""
@@ -143,16 +147,16 @@ class SyntheticPeople:
 
 
 @functools.lru_cache(maxsize=4)
-def _photograph(seed: int, index: int, image_hw: tuple[int, int]) -> Photograph:
+def _photograph(seed: int, index: int, image_hw: tuple[int, int], variety: float) -> Photograph:
     rng = np.random.default_rng([seed, index])
-    figure = sample_figure(rng)
+    figure = sample_figure(rng, variety)
     wardrobe = sample_wardrobe(rng)
-    view = _frame(rng, figure, image_hw)
+    view = _frame(rng, figure, image_hw, TRUNCATED_SHARE * variety)
     canvas = Canvas(background(rng, wardrobe, image_hw), np.zeros(image_hw, np.uint8))
     Painter(canvas, view, figure, wardrobe).paint()
     left, top, width, height = cv2.boundingRect(canvas.parts)
     area = float(cv2.countNonZero(canvas.parts))
-    if rng.random() < 0.15:
+    if rng.random() < OCCLUDED_SHARE * variety:
         occlude(rng, canvas)
     names = list(OWNERS)
     positions, _ = view.project(np.stack([figure.points[name] for name in names]))
@@ -167,7 +171,7 @@ def _photograph(seed: int, index: int, image_hw: tuple[int, int]) -> Photograph:
     )
 
 
-def _frame(rng: np.random.Generator, figure: Figure, image_hw: tuple[int, int]) -> View:
+def _frame(rng: np.random.Generator, figure: Figure, image_hw: tuple[int, int], truncated_share: float) -> View:
     """Fill most of the image with the person, or more than all of it."""
     distance = float(rng.uniform(2.5, 7.0))
     points = np.stack(list(figure.points.values()))
@@ -175,7 +179,7 @@ def _frame(rng: np.random.Generator, figure: Figure, image_hw: tuple[int, int]) 
     low, high = flat.min(axis=0) - 0.04, flat.max(axis=0) + 0.04
     size = np.array(image_hw[::-1], float)
     fit = float(np.min(size / (high - low)))
-    if rng.random() < TRUNCATED_SHARE:
+    if rng.random() < truncated_share:
         scale = fit * rng.uniform(1.05, 1.7)
         anchor = flat[list(figure.points).index(_ANCHORS[rng.integers(len(_ANCHORS))])]
         return View(scale, size * rng.uniform(0.3, 0.7, 2) - 0.5 - scale * anchor, distance)

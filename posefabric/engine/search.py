@@ -13,6 +13,7 @@ from posefabric.architecture import Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
+from posefabric.engine.conclusion import conclude
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
 from posefabric.engine.train import load_backbone
@@ -61,10 +62,8 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     run.save_architecture(derived)
     save_tensors(run.path / "weights.safetensors", learner.net.state_dict())
     mixture = {f"mixture/{name}": value for name, value in evaluate(learner.net, val, config, device).items()}
-    figures = evaluate(_derived_net(derived, learner.net), val, config, device) | mixture
-    run.save_figures(figures)
-    run.finish(time.monotonic() - began)
-    return figures
+    net = _derived_net(derived, learner.net).to(device)
+    return conclude(run, net, val, config, began=began, others=mixture)
 
 
 def _derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:

@@ -13,6 +13,7 @@ from posefabric.architecture import FABRIC, Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
+from posefabric.engine.conclusion import conclude
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
 from posefabric.genotype import used_strides
@@ -51,10 +52,7 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     run.save_architecture(net.architecture)
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.best_net, val_people, config, device))
     save_tensors(run.path / "weights.safetensors", learner.best_net.state_dict())
-    figures = evaluate(learner.best_net, val_people, config, device)
-    run.save_figures(figures)
-    run.finish(time.monotonic() - began)
-    return figures
+    return conclude(run, learner.best_net, val_people, config, began=began)
 
 
 def load_backbone(net: PoseNet, config: Config) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,7 +75,7 @@ def test_ties_go_to_the_first() -> None:
 @given(MIXTURES, st.lists(st.floats(0, 0.999), min_size=2, max_size=4))
 def test_rising_thresholds_keep_fewer_and_never_none(weights: dict[str, float], thresholds: list[float]) -> None:
     kept = [above_threshold(weights, chosen(threshold)) for threshold in sorted(thresholds)]
-    for more, fewer in zip(kept, kept[1:], strict=False):
+    for more, fewer in itertools.pairwise(kept):
         assert fewer.items() <= more.items()
     assert all(kept)
     assert all(choice.items() <= weights.items() for choice in kept)

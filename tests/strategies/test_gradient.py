@@ -49,7 +49,9 @@ def test_sync_moves_alpha_beta_and_weights_on_one_batch() -> None:
 
 def test_the_architectures_rate_is_its_own() -> None:
     """Adam's first step is as long as its rate, whatever the gradient."""
-    config = small_config("search.lr=1e-3", "search.architecture_lr=0.125", "search.warmup=0.5", "search.optimizer=adam")
+    config = small_config(
+        "search.lr=1e-3", "search.architecture_lr=0.125", "search.warmup=0.5", "search.optimizer=adam"
+    )
     for name, batch in (("sync", None), ("first-order", training_stream(config, 1)[0])):
         learner = new_strategy(name, config)
         figures = learner.step(training_stream(config, 1)[0], batch, 0)

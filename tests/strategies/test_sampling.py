@@ -20,7 +20,8 @@ def test_uniform_has_no_architecture_and_keeps_everything() -> None:
     figures = learner.step(training_stream(config, 1)[0], None, 0)
     assert list(learner.net.architecture_parameters()) == []
     assert learner.choose(lambda _: 0.0) == small_supernet(config)
-    assert set(figures) == {"loss", "lr"}
+    assert {"loss", "lr"} <= set(figures)
+    assert not any("entropy" in name for name in figures)
     assert entropies(learner.net) == {}
 
 
@@ -45,7 +46,9 @@ def test_randoms_logits_depend_on_the_seed_alone() -> None:
 
 
 def test_randoms_logits_are_standard_normal() -> None:
-    drawn = torch.cat([logits(new_strategy("random", small_config(f"seed={seed}", "model.parts=8")).net) for seed in range(4)])
+    drawn = torch.cat(
+        [logits(new_strategy("random", small_config(f"seed={seed}", "model.parts=8")).net) for seed in range(4)]
+    )
     assert len(drawn) > 500
     assert abs(float(drawn.mean())) < 0.15
     assert abs(float(drawn.std()) - 1) < 0.15

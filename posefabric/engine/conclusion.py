@@ -1,6 +1,9 @@
-"""Pictures of what a net predicts: the best, typical and worst persons of a set, beside the truth."""
+"""How a run ends: figures, pictures of the best, typical and worst persons, report."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,13 +12,35 @@ from posefabric.data.images import write_image
 from posefabric.data.records import Image, People
 from posefabric.data.transforms import make_sample
 from posefabric.draw import contact_sheet, draw_people
+from posefabric.engine.evaluate import figures, predict_people
 from posefabric.evaluation.oks import oks
 from posefabric.evaluation.predictions import Predictions
 from posefabric.geometry import invert, transform_points
+from posefabric.models.cost import count
+from posefabric.models.net import PoseNet
+from posefabric.reporting import write_report
 from posefabric.runs import Run, make_folder
 
 PEOPLE_PER_SHEET = 8
 CANVAS_HW = (256, 192)
+
+
+def conclude(
+    run: Run, net: PoseNet, people: People, config: Config, *, began: float, others: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Measure a net on people, keep figures (beside `others`) and pictures, mark the run as finished, report.
+
+    `began` is what `time.monotonic` said when this session of the run began.
+    """
+    found = predict_people(net, people, config, device=str(next(net.parameters()).device))
+    persons = [people.record(index) for index in range(len(people))]
+    cost = count(net.architecture)
+    measured = figures(persons, found, people.skeleton) | {"parameters": cost.parameters, "macs": cost.macs}
+    run.save_figures(measured | dict(others or {}))
+    save_pictures(run, people, found, config)
+    run.finish(time.monotonic() - began)
+    write_report([run.path], run.path / "report.html")
+    return run.figures()
 
 
 def save_pictures(run: Run, people: People, found: Predictions, config: Config) -> None:
