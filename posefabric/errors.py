@@ -95,7 +95,7 @@ CODES: dict[str, Code] = {
     "diverged": Code(
         BAD_DATA,
         "The loss is not a finite number.",
-        "Lower the learning rate, or check the data with `posefabric data view`.",
+        "Lower the learning rate, or check the data.",
     ),
 }
 

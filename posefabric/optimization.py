@@ -82,6 +82,7 @@ class WeightLearner:
         optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
         optimizer = optimizer_class([*weights, *architecture_groups], lr=settings.lr, fused=True)
         self.net, self.optimizer = engine.setup(net, optimizer)
+        self._learned = [p for group in optimizer.param_groups for p in group["params"]]
         average = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(net, multi_avg_fn=average, use_buffers=True) if settings.ema_decay else None
 
@@ -109,7 +110,7 @@ class WeightLearner:
         self.optimizer.zero_grad()
         self.engine.backward(loss)
         limit = self.settings.clip_norm or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self.bare_net.parameters(), limit))
+        norm = float(nn.utils.clip_grad_norm_(self._learned, limit))
         if not math.isfinite(norm):
             return {"loss": value, "lr": rate, "skipped": float(self._skip(step))}
         self.optimizer.step()
@@ -127,10 +128,16 @@ class WeightLearner:
 
     def state_dict(self) -> dict[str, Any]:
         average = self.average.state_dict() if self.average is not None else {}
-        return {"net": self.bare_net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": average}
+        return {
+            "net": self.bare_net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": average,
+            "skipped": self.skipped,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.bare_net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.skipped = state["skipped"]
         if self.average is not None:
             self.average.load_state_dict(state["average"])

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from posefabric import draw, geometry, heatmaps
+from posefabric.architecture import Architecture
 from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
 from posefabric.data.images import read_image
@@ -28,10 +29,10 @@ from posefabric.runs import Run
 from posefabric.skeletons import Skeleton
 
 
-def crop_settings(config: Config, *, augmented: bool) -> CropSettings:
-    """How a configuration shows persons to its net."""
+def crop_settings(config: Config, architecture: Architecture, *, augmented: bool) -> CropSettings:
+    """How persons are shown to a net: its own input size, the configuration's margin, colours and augmentation."""
     return CropSettings(
-        input_hw=config.model.input_hw,
+        input_hw=architecture.input_hw,
         margin=config.data.margin,
         augmentation=config.data.augmentation if augmented else None,
         mean=config.data.mean,
@@ -102,7 +103,7 @@ class Predictor:
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
         height, width = pixels.shape[:2]
         boxes = np.asarray(boxes_xyxy if boxes_xyxy is not None else [[0, 0, width, height]], dtype=np.float64)
-        view = crop_settings(self.config, augmented=False)
+        view = crop_settings(self.config, self.net.architecture, augmented=False)
         count = self.skeleton.num_keypoints
         found = [np.zeros((0, count, 2))]
         scores = [np.zeros((0, count))]

@@ -167,19 +167,32 @@ def smoke() -> Recipe:
     return Recipe("a minute on two cores, for trying a set-up", COCO17, config)
 
 
+def base() -> Recipe:
+    """What a command does unless told otherwise: a small net, trained long, nothing downloaded."""
+    settings = {"batch_size": 32, "optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-2, "schedule": "cosine"}
+    config = Config(
+        model=ModelSettings(parts="3", input_hw=(256, 192)),
+        backbone=BackboneSettings(name="mobilenetv2_100", pretrained=False),
+        search=SearchSettings(**settings, warmup=0.05, clip_norm=5.0, epochs=50, architecture_lr=3e-3, derive="argmax"),
+        train=Optimization(**settings, warmup=0.05, clip_norm=5.0, epochs=210, ema_decay=0.9998, validate_every=10),
+        evaluation=EvaluationSettings(decode="dark", flip_test=True),
+    )
+    return Recipe("the default: mobilenetv2_100 from scratch, 256 x 192", COCO17, config)
+
+
 def demo() -> Recipe:
     """The run of `posefabric demo`: synthetic people who roughly face the camera, minutes on two cores."""
     settings = {
-        "batch_size": 16,
         "optimizer": "adamw",
-        "lr": 4e-3,
+        "lr": 2e-3,
         "weight_decay": 1e-2,
         "schedule": "cosine",
         "warmup": 0.05,
+        "clip_norm": 5.0,
     }
     config = Config(
-        model=ModelSettings(parts="3", input_hw=(64, 64), fabric=FabricSettings(base_channels=4)),
-        backbone=_small_fabric(4),
+        model=ModelSettings(parts="3", input_hw=(64, 64), fabric=FabricSettings(base_channels=8)),
+        backbone=BackboneSettings(name="resnet18", pretrained=False),
         data=DataSettings(
             sigma_px=1.5,
             augmentation=Augmentation(
@@ -190,13 +203,13 @@ def demo() -> Recipe:
                 cutout_probability=0.0,
             ),
             in_memory=True,
-            synthetic_train=6144,
+            synthetic_train=4096,
             synthetic_val=256,
             synthetic_hw=(96, 80),
-            synthetic_variety=0.3,
+            synthetic_variety=0.2,
         ),
-        search=SearchSettings(**settings, epochs=1, architecture_lr=5e-3, derive="argmax"),
-        train=Optimization(**settings, epochs=6, ema_decay=0.98),
+        search=SearchSettings(**settings, epochs=1, batch_size=32, architecture_lr=5e-3, derive="argmax"),
+        train=Optimization(**settings, epochs=4, batch_size=16, precision="bf16-mixed", validate_every=2),
         evaluation=EvaluationSettings(decode="dark"),
     )
     return Recipe("the demonstration on synthetic people", COCO17, config)
@@ -225,6 +238,7 @@ def lspet() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "base": base,
     "smoke": smoke,
     "demo": demo,
     "lspet": lspet,

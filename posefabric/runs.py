@@ -71,9 +71,9 @@ class Run:
         self.record |= entries
         write_atomic(self.path / "run.json", to_text(self.record))
 
-    def finish(self, seconds: float) -> None:
-        """Mark the run as done; its seconds add to those of earlier sessions."""
-        self.note(state="finished", ended=_now(), seconds=round(self.record.get("seconds", 0.0) + seconds, 1))
+    def finish(self) -> None:
+        """Mark the run as done; its checkpoints are no longer needed."""
+        self.note(state="finished", ended=_now())
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -161,6 +161,7 @@ def _sample_angles(rng: np.random.Generator, variety: float) -> Float[np.ndarray
         angles[_LEG[side]] = -swing, sign * lift, -sign * twist
         angles[_LEG[side] + 1, 0] = knee
         angles[_LEG[side] + 2, 0] = rng.uniform(-10, 35)
+    angles[_CHEST:] *= 0.4 + 0.6 * variety
     return angles
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, UInt8
 
 from posefabric.skeletons import Skeleton
 
-Image = UInt8[np.ndarray, "height width 3"]
-"""RGB, uint8."""
+Image = UInt8[np.ndarray, "_ _ 3"]
+"""Height, width, RGB; uint8."""
 
 
 @dataclass(frozen=True, eq=False)

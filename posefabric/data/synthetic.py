@@ -91,8 +91,8 @@ class SyntheticPeople:
 
     A skeleton is allowed when the rendered body has all its keypoints, as it has those of the embedded ones;
     another raises `UserError("unknown-name")`. The same seed and index give the same photograph for every
-    skeleton. `variety` in (0, 1] scales how far people turn from the camera (1: seen from all sides) and how
-    often they are tilted, cut off by the border or covered by an object.
+    skeleton. `variety` in (0, 1] scales how far people turn from the camera (1: seen from all sides), how far
+    they move their limbs, and how often they are tilted, cut off by the border or covered by an object.
     """
 
     def __init__(

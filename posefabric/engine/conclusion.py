@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,22 +24,22 @@ PEOPLE_PER_SHEET = 8
 CANVAS_HW = (256, 192)
 
 
-def conclude(
-    run: Run, net: PoseNet, people: People, config: Config, *, began: float, others: Mapping[str, float] | None = None
-) -> dict[str, float]:
-    """Measure a net on people, keep figures (beside `others`) and pictures, mark the run as finished, report.
-
-    `began` is what `time.monotonic` said when this session of the run began.
-    """
+def measure(run: Run, net: PoseNet, people: People, config: Config) -> dict[str, float]:
+    """Measure a net on people; figures and pictures go into the run folder."""
     found = predict_people(net, people, config, device=str(next(net.parameters()).device))
     persons = [people.record(index) for index in range(len(people))]
     cost = count(net.architecture)
     measured = figures(persons, found, people.skeleton) | {"parameters": cost.parameters, "macs": cost.macs}
-    run.save_figures(measured | dict(others or {}))
+    run.save_figures(measured)
     save_pictures(run, people, found, config)
-    run.finish(time.monotonic() - began)
+    return measured
+
+
+def conclude(run: Run, began: float) -> None:
+    """Write the report, then mark the run as finished; `began` is `time.monotonic` at the session's start."""
+    run.note(seconds=round(run.record.get("seconds", 0.0) + time.monotonic() - began, 1))
     write_report([run.path], run.path / "report.html")
-    return run.figures()
+    run.finish()
 
 
 def save_pictures(run: Run, people: People, found: Predictions, config: Config) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
 from posefabric.checkpoints import load_tensors
 from posefabric.data.sources import SYNTHETIC, describe, open_people
 from posefabric.draw import draw_fabrics
-from posefabric.engine.conclusion import conclude
+from posefabric.engine.conclusion import measure
 from posefabric.engine.search import search
 from posefabric.engine.train import build_net, train
 from posefabric.predictor import load
@@ -37,7 +36,7 @@ def run_demo(output: Path) -> tuple[dict[str, Any], Path]:
         net = build_net(found.architecture(), config, load_tensors(found.path / "weights.safetensors"))
         train(trained, config, net, (people["train"], people["val"]))
     logger.info("3 of 4: evaluating on people it has never seen")
-    measured = conclude(trained, load(trained.path).net, people["test"], config, began=time.monotonic())
+    measured = measure(trained, load(trained.path).net, people["test"], config)
     logger.info("4 of 4: drawing and reporting")
     draw_fabrics(found.architecture(), output / "fabrics.png")
     return measured, write_report([found.path, trained.path], output / "report.html")

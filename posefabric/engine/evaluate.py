@@ -27,7 +27,7 @@ def predict_people(net: PoseNet, people: People, config: Config, device: str = "
     net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = evaluation_batches(
         people,
-        crop_settings(config, augmented=False),
+        crop_settings(config, net.architecture, augmented=False),
         batch_size=config.evaluation.batch_size,
         num_workers=config.data.num_workers,
     )

@@ -6,7 +6,7 @@ Batches are a function of the step, so a resume continues where the checkpoint s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,10 +14,9 @@ from lightning_fabric import Fabric as Engine
 
 from posefabric.checkpoints import latest_checkpoint, save_checkpoint
 from posefabric.config import Config, Optimization
-from posefabric.data.loader import Batch, training_batches
+from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
 from posefabric.errors import UserError
-from posefabric.predictor import crop_settings
 from posefabric.progress import Progress
 from posefabric.runs import Run
 
@@ -62,20 +61,29 @@ def build_engine(config: Config, precision: str) -> Engine:
     return engine
 
 
-def stream(
-    people: People, config: Config, settings: Optimization, plan: Plan, start: int, *, indices: Any = None, seed: int
-) -> Iterator[Batch]:
-    """The training batches from step `start` on."""
-    return training_batches(
-        people,
-        crop_settings(config, augmented=True),
-        indices=indices,
-        batch_size=settings.batch_size,
-        seed=seed,
-        start_step=start,
-        num_steps=plan.num_steps - start,
-        num_workers=config.data.num_workers,
-    )
+@dataclass(frozen=True)
+class Source:
+    """Where training batches come from; `indices` names the persons (all unless said)."""
+
+    people: People
+    view: CropSettings
+    batch_size: int
+    num_workers: int
+    seed: int
+    indices: Sequence[int] | None = None
+
+    def batches(self, plan: Plan, start: int) -> Iterator[Batch]:
+        """Those from step `start` to the plan's end."""
+        return training_batches(
+            self.people,
+            self.view,
+            indices=self.indices,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            start_step=start,
+            num_steps=plan.num_steps - start,
+            num_workers=self.num_workers,
+        )
 
 
 def run_steps(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from typing import Any
 
 import torch
-from torch.utils import benchmark
 
 from posefabric.architecture import Architecture
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
+
+WARM_UP, REPEATS = 3, 20
 
 
 def profile_architecture(architecture: Architecture, input_hw: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -34,5 +37,9 @@ def latency_ms(net: PoseNet, input_hw: tuple[int, int]) -> float:
     """Median milliseconds of a forward pass at batch 1, channels last, with the threads torch has."""
     net.eval().to(memory_format=torch.channels_last)
     image = torch.randn(1, 3, *input_hw).contiguous(memory_format=torch.channels_last)
-    timer = benchmark.Timer("net(image)", globals={"net": net, "image": image}, num_threads=torch.get_num_threads())
-    return float(timer.blocked_autorange(min_run_time=1.0).median * 1e3)
+    times = []
+    for _ in range(WARM_UP + REPEATS):
+        began = time.perf_counter()
+        net(image)
+        times.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(times[WARM_UP:])

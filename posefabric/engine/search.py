@@ -13,12 +13,12 @@ from posefabric.architecture import Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
-from posefabric.engine.conclusion import conclude
+from posefabric.engine.conclusion import conclude, measure
 from posefabric.engine.evaluate import evaluate
-from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
+from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.train import load_backbone
 from posefabric.models.net import PoseNet
-from posefabric.predictor import inherit
+from posefabric.predictor import crop_settings, inherit
 from posefabric.runs import Run
 from posefabric.strategies import strategy
 from posefabric.strategies.derive import derivation, derive
@@ -37,18 +37,18 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     chosen = strategy(settings.strategy)
     derivation(settings.derive)  # a misspelt name is told now, not after the search
     shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
-    plan = Plan.of(settings, min(len(share) for share in shares if len(share)))
+    plan = Plan.of(settings, min(map(len, shares)))
+    view = crop_settings(config, supernet, augmented=True)
+    sources = [
+        Source(train, view, settings.batch_size, config.data.num_workers, config.seed + number, share)
+        for number, share in enumerate(shares)
+    ]
     initialise = partial(load_backbone, config=config)
     learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps, initialise))
     device = str(engine.device)
 
     def batches_from(start: int) -> Iterator[Batches]:
-        streams = [
-            stream(train, config, settings, plan, start, indices=share, seed=config.seed + number)
-            for number, share in enumerate(shares)
-            if len(share)
-        ]
-        for batches in zip(*streams, strict=True):
+        for batches in zip(*(source.batches(plan, start) for source in sources), strict=True):
             weight_batch, *architecture_batch = (batch.to(device) for batch in batches)
             yield weight_batch, (architecture_batch or [None])[0]
 
@@ -62,8 +62,10 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     run.save_architecture(derived)
     save_tensors(run.path / "weights.safetensors", learner.net.state_dict())
     mixture = {f"mixture/{name}": value for name, value in evaluate(learner.net, val, config, device).items()}
-    net = _derived_net(derived, learner.net).to(device)
-    return conclude(run, net, val, config, began=began, others=mixture)
+    figures = measure(run, _derived_net(derived, learner.net).to(device), val, config) | mixture
+    run.save_figures(figures)
+    conclude(run, began)
+    return figures
 
 
 def _derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:
@@ -72,8 +74,8 @@ def _derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:
     return net
 
 
-def _shares(count: int, architecture_share: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Persons for the weights and for the architecture, disjoint; drawn, so that the file's order does not matter."""
+def _shares(count: int, architecture_share: float, seed: int) -> list[Sequence[int]]:
+    """Persons for the weights, and where a share is held out, those for the architecture; drawn, and disjoint."""
     order = np.random.default_rng([seed, 1]).permutation(count).tolist()
     cut = count - round(architecture_share * count)
-    return order[:cut], order[cut:]
+    return [order[:cut], order[cut:]] if architecture_share else [order]

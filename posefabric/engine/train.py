@@ -13,14 +13,14 @@ from posefabric.architecture import FABRIC, Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
-from posefabric.engine.conclusion import conclude
+from posefabric.engine.conclusion import conclude, measure
 from posefabric.engine.evaluate import evaluate
-from posefabric.engine.loop import Batches, Plan, build_engine, run_steps, stream
+from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.genotype import used_strides
 from posefabric.models.backbones import pretrained_state
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner
-from posefabric.predictor import inherit
+from posefabric.predictor import crop_settings, inherit
 from posefabric.runs import Run
 
 
@@ -42,17 +42,20 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     engine = build_engine(config, settings.precision)
     train_people, val_people = people
     plan = Plan.of(settings, len(train_people))
+    view = crop_settings(config, net.architecture, augmented=True)
+    source = Source(train_people, view, settings.batch_size, config.data.num_workers, config.seed)
     learner = WeightLearner(engine, net, config, settings, plan.num_steps)
     device = str(engine.device)
 
     def batches_from(start: int) -> Iterator[Batches]:
-        batches = stream(train_people, config, settings, plan, start, seed=config.seed)
-        return ((batch.to(device),) for batch in batches)
+        return ((batch.to(device),) for batch in source.batches(plan, start))
 
     run.save_architecture(net.architecture)
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.best_net, val_people, config, device))
     save_tensors(run.path / "weights.safetensors", learner.best_net.state_dict())
-    return conclude(run, learner.best_net, val_people, config, began=began)
+    figures = measure(run, learner.best_net, val_people, config)
+    conclude(run, began)
+    return figures
 
 
 def load_backbone(net: PoseNet, config: Config) -> None:

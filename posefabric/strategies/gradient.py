@@ -76,17 +76,10 @@ class FirstOrder:
         gradients = torch.autograd.grad(loss, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        self._optimizer.step()
-        self._learn(False)
+        if all(torch.isfinite(gradient).all() for gradient in gradients):
+            self._optimizer.step()
         figures = self._weights.step(weight_batch, step)
-        self._learn(True)
         return figures | {"architecture_loss": float(loss.detach())} | entropies(self._weights.bare_net)
-
-    def _learn(self, learning: bool) -> None:
-        """Whether alpha and beta have gradients; in the weights' step none are computed, nor clipped with theirs."""
-        for parameter in self._parameters:
-            parameter.grad = None
-            parameter.requires_grad_(learning)
 
     def choose(self, score: Score) -> Architecture:
         return mixture(self.net)

@@ -33,7 +33,7 @@ def net() -> PoseNet:
 
 
 def batch_of(config: Config, indices: Sequence[int]) -> Batch:
-    view = crop_settings(config, augmented=False)
+    view = crop_settings(config, net.architecture, augmented=False)
     samples = [
         make_sample(VAL.record(i), VAL.image(i), VAL.skeleton, view.input_hw, margin=view.margin) for i in indices
     ]

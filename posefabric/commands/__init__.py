@@ -1,0 +1,27 @@
+"""What people call: one function per command, the same for `posefabric NAME` and `posefabric.NAME(...)`.
+
+Each returns a `Result`: the figures it found (printed as a table, or as JSON with `--json`) and what it wrote. torch is
+imported only inside the commands that need it, so that `--help` is quick.
+"""
+
+from posefabric.commands.arguments import Result
+from posefabric.commands.learning import demo, derive, import_weights, search, train
+from posefabric.commands.tables import explain, recipes, synthesize
+from posefabric.commands.using import evaluate, predict, profile, report, show
+
+__all__ = [
+    "Result",
+    "demo",
+    "derive",
+    "evaluate",
+    "explain",
+    "import_weights",
+    "predict",
+    "profile",
+    "recipes",
+    "report",
+    "search",
+    "show",
+    "synthesize",
+    "train",
+]

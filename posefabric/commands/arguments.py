@@ -1,0 +1,72 @@
+"""What commands share: their result, their common options, and how these become settings and people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from posefabric.architecture import Architecture
+from posefabric.config import Config, override, read_config
+from posefabric.errors import UserError
+from posefabric.recipes import recipe
+from posefabric.runs import make_folder, write_atomic
+
+if TYPE_CHECKING:
+    from posefabric.data.records import People
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found, and the path it left (printed last)."""
+
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    output: Path | None = None
+    text: str = ""
+
+
+Data = Annotated[str, typer.Argument(help="A dataset YAML, a COCO keypoint JSON, or 'synthetic'.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
+Recipe = Annotated[str, typer.Option("--recipe", help="A published run, or 'smoke'; see `posefabric recipes`.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML file of keys that differ from the recipe.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="a.b=v, any key of the configuration.")]
+Images = Annotated[Path | None, typer.Option("--images", help="The folder of the images of a COCO JSON.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Where to write; the same again resumes a run.")]
+
+
+def read_settings(recipe_name: str, file: Path | None, assignments: list[str]) -> Config:
+    """A recipe, changed by a YAML file, changed by `a.b=v` assignments."""
+    base = recipe(recipe_name).config
+    return override(read_config(file, base) if file else base, assignments)
+
+
+def open_split(data: str, split: str, settings: Config, images: Path | None) -> People:
+    """One split of DATA; an empty one is an error."""
+    from posefabric.data.sources import open_people
+
+    people = open_people(data, split, settings.data, images)
+    if len(people) == 0:
+        raise UserError("bad-dataset", f"{data} has no persons in its split '{split}'", "one at least")
+    return people
+
+
+def check_skeletons(described: Architecture, keypoints: tuple[str, ...], data: str) -> None:
+    """A net and a dataset must have the same keypoints in the same order."""
+    if described.skeleton.keypoints != keypoints:
+        ours = f"{described.skeleton.name}: {', '.join(described.skeleton.keypoints)}"
+        raise UserError("bad-dataset", f"{data} has the keypoints {', '.join(keypoints)}", f"those of the net, {ours}")
+
+
+def headline(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures people look at first; the rest is in `evaluation.json`."""
+    keys = ("AP", "AR", "PCKh@0.5", "PCK@0.2", "PCK@0.2/box", "parameters", "macs")
+    return {key: figures[key] for key in keys if key in figures}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, making its folder."""
+    make_folder(path.parent)
+    write_atomic(path, text)

@@ -1,0 +1,132 @@
+"""Commands that search and train: `demo`, `search`, `derive`, `train`, `import-weights`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posefabric import documents
+from posefabric.architecture import read_architecture
+from posefabric.commands.arguments import (
+    Assignments,
+    ConfigFile,
+    Data,
+    Images,
+    Output,
+    Recipe,
+    Result,
+    RunFolder,
+    check_skeletons,
+    headline,
+    open_split,
+    read_settings,
+    write_text,
+)
+from posefabric.config import Config, override
+from posefabric.runs import Run, next_output
+
+
+def demo(output: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("demo")) -> Result:
+    """The whole way on the embedded synthetic people: search, derive, train, evaluate, predict, report."""
+    from posefabric.engine.demo import run_demo
+
+    figures, page = run_demo(output)
+    return Result(headline(figures), page)
+
+
+def search(
+    data: Data,
+    recipe: Recipe = "base",
+    strategy: Annotated[str | None, typer.Option(help="sync, first-order, uniform or random.")] = None,
+    parts: Annotated[str | None, typer.Option(help="The partition of the body: 1, 3, 5, 8 or your own.")] = None,
+    config: ConfigFile = None,
+    set: Assignments = None,
+    images: Images = None,
+    output: Output = None,
+) -> Result:
+    """Search an architecture: a run folder that ends in the derived net and its inherited weights."""
+    from posefabric.data.sources import describe
+    from posefabric.engine.search import search as run_search
+
+    flags = [f"search.strategy={strategy}"] * (strategy is not None) + [f"model.parts={parts}"] * (parts is not None)
+    settings = read_settings(recipe, config, [*flags, *(set or [])])
+    train_people, val_people = (open_split(data, split, settings, images) for split in ("train", "val"))
+    supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
+    folder = output or next_output("search")
+    run = Run.start(folder, "search", settings.data_form(), describe(data, settings.data))
+    if not run.finished:
+        run_search(run, settings, supernet, train_people, val_people)
+    return Result(headline(run.figures()), folder)
+
+
+def derive(
+    run: RunFolder,
+    method: Annotated[str, typer.Option(help="threshold or argmax.")] = "argmax",
+    set: Assignments = None,
+    output: Output = None,
+) -> Result:
+    """Derive another architecture from the same search; figures of the one before are dropped."""
+    from posefabric.engine.search import SUPERNET_FILE
+    from posefabric.models.cost import count
+    from posefabric.strategies.derive import derive as derive_architecture
+
+    opened = Run(run)
+    settings = override(opened.config, set or []).search
+    derived = derive_architecture(opened.architecture(SUPERNET_FILE), method, settings)
+    opened.save_architecture(derived, f"architectures/{method}.json")
+    opened.save_architecture(derived)
+    opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
+    if output is not None:
+        write_text(output, documents.to_json(derived))
+    return Result({"macs": count(derived).macs}, output or run / "architecture.json")
+
+
+def train(
+    data: Data,
+    architecture: Annotated[Path, typer.Option(help="An architecture file or a run folder.")],
+    weights: Annotated[Path | None, typer.Option(help="A run folder whose weights are inherited.")] = None,
+    recipe: Recipe = "base",
+    config: ConfigFile = None,
+    set: Assignments = None,
+    images: Images = None,
+    output: Output = None,
+) -> Result:
+    """Train an architecture, from scratch or from a search's weights."""
+    from posefabric.checkpoints import load_tensors
+    from posefabric.data.sources import describe
+    from posefabric.engine.train import build_net
+    from posefabric.engine.train import train as run_train
+
+    settings = read_settings(recipe, config, set or [])
+    described = read_architecture(architecture)
+    people = open_split(data, "train", settings, images), open_split(data, "val", settings, images)
+    check_skeletons(described, people[0].skeleton.keypoints, data)
+    inherited = load_tensors(weights / "weights.safetensors") if weights else None
+    folder = output or next_output("train")
+    source = {"architecture": documents.to_data(described), "weights": weights and str(weights)}
+    run = Run.start(folder, "train", settings.data_form(), describe(data, settings.data) | source)
+    if not run.finished:
+        run_train(run, settings, build_net(described, settings, inherited), people)
+    return Result(headline(run.figures()), folder)
+
+
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A checkpoint of the reference implementation (safetensors).")],
+    case: Annotated[Path, typer.Option(help="Its configuration, case.json.")],
+    output: Output = None,
+) -> Result:
+    """A checkpoint of the authors' code into a run folder, saying what became of every tensor."""
+    from posefabric.checkpoints import load_tensors, save_tensors
+    from posefabric.models.reference import import_case, read_case
+
+    imported = import_case(read_case(case), load_tensors(file))
+    folder = output or next_output("import-weights")
+    run = Run.start(folder, "import-weights", Config().data_form(), {"name": file.name})
+    run.save_architecture(imported.architecture)
+    save_tensors(folder / "weights.safetensors", imported.state)
+    run.note(used=list(imported.used), dead=list(imported.dead))
+    run.finish()
+    figures = {"used": len(imported.used), "dead": len(imported.dead), "missing": 0}
+    return Result(figures, folder, text="\n".join(f"dead: {name}" for name in imported.dead))

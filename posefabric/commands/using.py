@@ -1,0 +1,142 @@
+"""Commands that use what was found: `evaluate`, `predict`, `show`, `profile`, `report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posefabric import documents
+from posefabric.architecture import Architecture, read_architecture
+from posefabric.commands.arguments import Data, Images, Result, RunFolder, check_skeletons, open_split, write_text
+from posefabric.config import override
+from posefabric.errors import UserError
+from posefabric.recipes import RECIPES, recipe
+from posefabric.runs import make_folder, next_output
+
+
+def evaluate(
+    run: RunFolder,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop.")] = False,
+    images: Images = None,
+    output: Annotated[Path | None, typer.Option(help="Write COCO results (keypoints.json) here.")] = None,
+) -> Result:
+    """Measure a trained net on people, cut out by their ground-truth boxes."""
+    from posefabric.engine.evaluate import figures, predict_people
+    from posefabric.evaluation.predictions import to_coco_results
+    from posefabric.predictor import load
+
+    predictor = load(run)
+    settings = override(predictor.config, [f"evaluation.flip_test={str(flip_test).lower()}"] if flip_test else [])
+    people = open_split(data, split, settings, images)
+    check_skeletons(predictor.net.architecture, people.skeleton.keypoints, data)
+    found = predict_people(predictor.net, people, settings)
+    persons = [people.record(index) for index in range(len(people))]
+    if output is not None:
+        write_text(output, json.dumps(to_coco_results(found)))
+    return Result(
+        figures(persons, found, people.skeleton), output, text=f"{len(persons)} persons in ground-truth boxes"
+    )
+
+
+def predict(
+    run: RunFolder,
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    boxes: Annotated[Path | None, typer.Option(help="JSON: file name -> list of [x1, y1, x2, y2].")] = None,
+    threshold: Annotated[float, typer.Option(help="Keypoints below this score are not drawn.")] = 0.2,
+    output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
+) -> Result:
+    """Find keypoints in images: pictures with skeletons, and `keypoints.json` (COCO results)."""
+    from posefabric.data.images import list_images, write_image
+    from posefabric.predictor import load
+
+    predictor = load(run)
+    files = list_images(inputs)
+    table = _boxes(boxes)
+    folder = output or next_output("predict")
+    pictures = _pictures(files, folder)
+    make_folder(folder)
+    results = []
+    for image_id, (file, picture) in enumerate(zip(files, pictures, strict=True)):
+        poses = predictor.predict(file, table.get(file.name))
+        write_image(picture, poses.plot(threshold))
+        results += [{"file_name": file.name, **result} for result in poses.to_coco(image_id)]
+    write_text(folder / "keypoints.json", json.dumps(results))
+    note = "" if boxes else "; without boxes, the whole image is the box"
+    return Result({"images": len(files), "poses": len(results)}, folder, text=f"{len(files)} images{note}")
+
+
+def show(
+    architecture: Annotated[Path, typer.Argument(help="An architecture file or a run folder.")],
+    output: Annotated[Path | None, typer.Option(help="An .svg or .png file.")] = None,
+) -> Result:
+    """Draw each part's fabric beside the body."""
+    from posefabric.draw import draw_fabrics
+
+    file = output or next_output("show") / "architecture.svg"
+    make_folder(file.parent)
+    draw_fabrics(read_architecture(architecture), file)
+    return Result(output=file)
+
+
+def profile(
+    target: Annotated[str, typer.Argument(help="A run folder, an architecture file, or a recipe.")],
+    input: Annotated[
+        str | None, typer.Option("--input", help="HEIGHTxWIDTH; the architecture's own unless said.")
+    ] = None,
+) -> Result:
+    """Parameters, MACs and latency, part by part."""
+    from posefabric.engine.profile import profile_architecture
+
+    input_hw = _size(input) if input else None
+    described = _described(target)
+    figures = profile_architecture(described, input_hw)
+    supernet = Path(target) / "supernet.json"
+    if supernet.is_file():
+        figures["supernet"] = profile_architecture(read_architecture(supernet), input_hw)
+    return Result(figures)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: Annotated[Path | None, typer.Option(help="The HTML file.")] = None,
+) -> Result:
+    """One self-contained HTML page about one or several runs."""
+    from posefabric.reporting import write_report
+
+    return Result(output=write_report(runs, output or runs[-1] / "report.html"))
+
+
+def _pictures(files: list[Path], folder: Path) -> list[Path]:
+    """Where each image's picture goes; never over an image that is read, nor two to one place."""
+    pictures = [folder / f"{file.stem}.jpg" for file in files]
+    taken = {file.resolve() for file in files}
+    for picture in pictures:
+        if picture.resolve() in taken:
+            raise UserError(
+                "bad-value", f"{picture} would be written over another image", "another --output, or other file names"
+            )
+        taken.add(picture.resolve())
+    return pictures
+
+
+def _described(target: str) -> Architecture:
+    return recipe(target).architecture() if target in RECIPES else read_architecture(Path(target))
+
+
+def _boxes(file: Path | None) -> dict[str, list[tuple[float, float, float, float]]]:
+    if file is None:
+        return {}
+    kind = dict[str, list[tuple[float, float, float, float]]]
+    return documents.read_json(kind, file, code="bad-dataset")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdigit() and width.isdigit()):
+        raise UserError("bad-value", f"--input {text}", "HEIGHTxWIDTH, such as 256x192")
+    return int(height), int(width)
