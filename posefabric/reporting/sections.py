@@ -46,6 +46,8 @@ def headline_figures(run: RunNotes) -> Iterator[tuple[str, str]]:
         if _is_number(run.evaluation.get(name)):
             value = run.evaluation[name]
             yield name, f"{value:.3f}" if name == "AP" else f"{value:.1f} %"
+    if _is_number(run.evaluation.get("mixture/PCK@0.2")):
+        yield "PCK@0.2 of the mixture", f"{run.evaluation['mixture/PCK@0.2']:.1f} %"
     for key, name in (("parameters", "Parameters"), ("macs", "MACs")):
         if _is_number(run.evaluation.get(key)):
             yield name, magnitude(run.evaluation[key])
@@ -62,6 +64,8 @@ def headline(run: RunNotes) -> Html:
         for name, value in headline_figures(run)
     ]
     note = "" if run.evaluation else "This run has not been evaluated (no evaluation.json)."
+    if any(key.startswith("mixture/") for key in run.evaluation):
+        note = "The derived net still has the weights that its supernet's mixture learned; training comes next."
     return section("At a glance", element("dl", *tiles, class_="tiles") if tiles else "", note=note)
 
 
@@ -113,15 +117,9 @@ def keypoints(run: RunNotes) -> Html:
 
 
 def _keypoint_values(run: RunNotes) -> dict[str, float]:
-    """Keypoint -> percentage, from keys `left_wrist` or `PCK@0.2/left_wrist`, in the skeleton's order."""
-    numbers = {key.rpartition("/")[2]: value for key, value in run.evaluation.items() if _is_number(value)}
-    if run.architecture is not None:
-        return {name: numbers[name] for name in run.architecture.skeleton.keypoints if name in numbers}
-    return {
-        key.rpartition("/")[2]: value
-        for key, value in run.evaluation.items()
-        if "/" in key and not key.endswith("/box") and _is_number(value)
-    }
+    """Keypoint -> percentage, in the skeleton's order."""
+    names = run.architecture.skeleton.keypoints if run.architecture is not None else ()
+    return {name: run.evaluation[name] for name in names if _is_number(run.evaluation.get(name))}
 
 
 def _pair_name(left: str, right: str) -> str:
