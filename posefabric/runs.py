@@ -85,7 +85,7 @@ class Run:
         """Every logged row, in order; a last line that a crash cut short is none."""
         file = self.path / "metrics.jsonl"
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [_object(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
     def cut_rows(self, step: int) -> None:
         """Forget rows logged after a checkpoint's step."""
@@ -111,8 +111,8 @@ class Run:
 
 def next_output(command: str) -> Path:
     """`runs/<command>-<n>` with the first free n."""
-    taken = (int(p.name.rpartition("-")[2]) for p in Path("runs").glob(f"{command}-*") if p.name[-1].isdigit())
-    return Path("runs") / f"{command}-{max(taken, default=0) + 1}"
+    suffixes = (path.name.removeprefix(f"{command}-") for path in Path("runs").glob(f"{command}-*"))
+    return Path("runs") / f"{command}-{max((int(s) for s in suffixes if s.isdecimal()), default=0) + 1}"
 
 
 def make_folder(path: Path) -> None:
@@ -166,13 +166,22 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path)
 
 
 def read_record(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder. Raises `UserError("bad-run")`."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError("bad-run", f"{path} cannot be read: {error}") from error
-    if not isinstance(record, dict):
-        raise UserError("bad-run", f"{path} holds {type(record).__name__}", "an object")
-    return record
+    return _object(text, str(path))
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError("bad-run", f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError("bad-run", f"{where} holds a {type(value).__name__}", "a JSON object")
+    return value
 
 
 def to_text(record: Mapping[str, Any]) -> str:

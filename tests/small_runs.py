@@ -15,9 +15,10 @@ from posefabric.config import Config, override
 from posefabric.data.loader import Batch
 from posefabric.data.memory import InMemory
 from posefabric.data.synthetic import SyntheticPeople
-from posefabric.engine.loop import Plan, build_engine, stream
+from posefabric.engine.loop import Plan, Source, build_engine
 from posefabric.models.head import VectorHead
 from posefabric.models.net import PoseNet
+from posefabric.predictor import crop_settings
 from posefabric.recipes import recipe
 from posefabric.skeletons import COCO17
 from posefabric.strategies import STRATEGIES
@@ -59,7 +60,9 @@ def small_people(count: int = 12, seed: int = 0) -> InMemory:
 
 def training_stream(config: Config, num_steps: int) -> list[Batch]:
     """The first training batches of the small people."""
-    return list(stream(small_people(), config, config.search, Plan(num_steps, 1), 0, seed=0))
+    view = crop_settings(config, small_supernet(config), augmented=True)
+    source = Source(small_people(), view, config.search.batch_size, config.data.num_workers, seed=0)
+    return list(source.batches(Plan(num_steps, 1), 0))
 
 
 @functools.cache

@@ -46,15 +46,15 @@ def test_a_run_records_what_it_is_made_from(tmp_path: Path) -> None:
     assert not run.finished
 
 
-def test_a_run_opens_again_and_adds_up_its_seconds(tmp_path: Path) -> None:
+def test_a_run_opens_again_with_its_notes(tmp_path: Path) -> None:
     begun(tmp_path / "run").note(seconds=2.5, used=["a"])
     again = Run.start(tmp_path / "run", "train", CONFIG, DATA)
     assert again.record["used"] == ["a"]
     (tmp_path / "run" / "checkpoints").mkdir()
-    again.finish(1.5)
+    again.finish()
     finished = Run.start(tmp_path / "run", "train", CONFIG, DATA)
     assert finished.finished
-    assert finished.record["seconds"] == 4.0
+    assert finished.record["seconds"] == 2.5
     assert files(tmp_path / "run") == ["metrics.jsonl", "run.json"]
 
 
@@ -62,7 +62,7 @@ def test_a_run_opens_again_and_adds_up_its_seconds(tmp_path: Path) -> None:
 def test_another_run_is_refused_with_the_difference(tmp_path: Path, finished: bool) -> None:
     run = begun(tmp_path / "run")
     if finished:
-        run.finish(0)
+        run.finish()
     before = (tmp_path / "run" / "run.json").read_bytes()
     other = small_config("seed=7", "train.lr=0.125").data_form()
     with pytest.raises(UserError) as caught:

@@ -10,13 +10,11 @@ from posefabric.architecture import Architecture
 from posefabric.data.loader import Batch
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.optimization import WeightLearner, heatmap_objective
-from posefabric.strategies.protocol import Score, StrategySetup, entropies
+from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup, entropies
 
 
-class Synchronous:
+class Synchronous(SingleLevel):
     """The paper's: weights and architecture learn from the same batch in the same step, without held-out data."""
-
-    held_out: ClassVar[bool] = False
 
     def __init__(self, setup: StrategySetup) -> None:
         net = setup.build(softmax_mixings(setup.supernet))
@@ -26,23 +24,7 @@ class Synchronous:
             "lr": search.architecture_lr,
             "weight_decay": search.architecture_weight_decay,
         }
-        self._weights = WeightLearner(setup.engine, net, setup.config, search, setup.num_steps, [group])
-
-    @property
-    def net(self) -> PoseNet:
-        return self._weights.best_net
-
-    def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
-        return self._weights.step(weight_batch, step) | entropies(self._weights.bare_net)
-
-    def choose(self, score: Score) -> Architecture:
-        return mixture(self.net)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._weights.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._weights.load_state_dict(state)
+        super().__init__(setup, net, [group])
 
 
 class FirstOrder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +13,8 @@ from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.models.mixing import Mixing, SoftmaxMixing
-from posefabric.models.net import PoseNet
+from posefabric.models.net import PoseNet, mixture
+from posefabric.optimization import WeightLearner
 
 Score = Callable[[Architecture], float]
 
@@ -62,6 +63,32 @@ class Strategy(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class SingleLevel:
+    """What strategies share whose architecture, if it learns at all, learns in the weights' own step."""
+
+    held_out: ClassVar[bool] = False
+
+    def __init__(self, setup: StrategySetup, net: PoseNet, architecture_groups: Iterable[dict[str, Any]] = ()) -> None:
+        config = setup.config
+        self._weights = WeightLearner(setup.engine, net, config, config.search, setup.num_steps, architecture_groups)
+
+    @property
+    def net(self) -> PoseNet:
+        return self._weights.best_net
+
+    def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
+        return self._weights.step(weight_batch, step) | entropies(self._weights.bare_net)
+
+    def choose(self, score: Score) -> Architecture:
+        return mixture(self.net)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._weights.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._weights.load_state_dict(state)
 
 
 def entropies(net: PoseNet) -> dict[str, float]:
