@@ -5,13 +5,14 @@ A `Predictor` is a trained net with all it needs to see: the crop, the normalisa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from posefabric import draw, geometry, heatmaps
@@ -98,8 +99,8 @@ class Predictor:
         skeleton: Skeleton = self.net.architecture.skeleton
         return skeleton
 
-    def predict(self, image: Image | str | Path, boxes_xyxy: Sequence[Sequence[float]] | None = None) -> Poses:
-        """The poses of the persons in the boxes; without boxes the whole image is one box."""
+    def predict(self, image: Image | str | Path, boxes_xyxy: ArrayLike | None = None) -> Poses:
+        """The poses of the persons in the boxes, (N, 4) corners in pixels; without boxes the whole image is one box."""
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
         height, width = pixels.shape[:2]
         boxes = np.asarray(boxes_xyxy if boxes_xyxy is not None else [[0, 0, width, height]], dtype=np.float64)

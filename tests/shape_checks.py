@@ -11,7 +11,6 @@ CHECKED = [
     "posefabric.geometry",
     "posefabric.optimization",
     "posefabric.predictor",
-    "posefabric.evaluation",
     "posefabric.data",
 ]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_runs import lively_net, small_config, small_people
+from small_runs import lively_net, small_config, small_people, small_supernet
 
 from posefabric.config import Config
 from posefabric.data.loader import Batch, collate
@@ -33,7 +33,7 @@ def net() -> PoseNet:
 
 
 def batch_of(config: Config, indices: Sequence[int]) -> Batch:
-    view = crop_settings(config, net.architecture, augmented=False)
+    view = crop_settings(config, small_supernet(config), augmented=False)
     samples = [
         make_sample(VAL.record(i), VAL.image(i), VAL.skeleton, view.input_hw, margin=view.margin) for i in indices
     ]

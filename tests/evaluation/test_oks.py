@@ -155,7 +155,7 @@ def coco_record(annotation: dict[str, Any]) -> PersonRecord:
     return PersonRecord(
         image_id=annotation["image_id"],
         annotation_id=annotation["id"],
-        bbox_xyxy=np.array([x, y, x + width, y + height]),
+        bbox_xyxy=np.array([x, y, x + width, y + height], dtype=float),
         keypoints_xy=keypoints[:, :2],
         visibility=keypoints[:, 2].astype(int),
         area=annotation["area"],
