@@ -5,8 +5,9 @@ Batches are a function of the step, so a resume continues where the checkpoint s
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,14 +101,38 @@ def run_steps(
         learner.load_state_dict(state)
         logger.info("resuming at step %d of %d", start, plan.num_steps)
     run.cut_rows(start)
-    with Progress(run.record["command"], plan.num_steps, start) as progress:
+    with _Journal(run, start) as journal, Progress(run.record["command"], plan.num_steps, start) as progress:
         batches = batches_from(start)
         for step in range(start, plan.num_steps):
             row = learner.step(*next(batches), step=step)
-            run.log({"step": step + 1, "split": "train", **row})
+            journal.write(step + 1, "train", row)
             progress.advance(loss=row["loss"])
             if (step + 1) % plan.interval == 0 or step + 1 == plan.num_steps:
                 measured = validate()
-                run.log({"step": step + 1, "split": "val", **measured})
+                journal.write(step + 1, "val", measured)
                 save_checkpoint(run.path, step + 1, learner.state_dict())
                 progress.report(step + 1, measured)
+
+
+class _Journal:
+    """Logs rows into `metrics.jsonl`, and into `tensorboard/` where TensorBoard is installed."""
+
+    def __init__(self, run: Run, start: int) -> None:
+        self.run, self.events = run, None
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.events = SummaryWriter(str(run.path / "tensorboard"), purge_step=start + 1)
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.events is not None:
+            self.events.close()
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        self.run.log({"step": step, "split": split, **values})
+        if self.events is not None:
+            for name, value in values.items():
+                self.events.add_scalar(f"{split}/{name}", value, step)
