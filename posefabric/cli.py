@@ -41,7 +41,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no message
 
 def build() -> typer.Typer:
     """The application."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback()(_describe)
     for command in COMMANDS:
         app.command(command.__name__.replace("_", "-"))(_printing(command))

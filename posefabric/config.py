@@ -175,12 +175,15 @@ class Optimization(Settings):
 class SearchSettings(Optimization):
     """The search. Bilevel strategies hold out `architecture_share` of the training persons for alpha and beta.
 
+    `architecture_schedule`: `"same"` lets `architecture_lr` fall with the weights' rate (the paper, but for Ours-3).
+
     `derive` says how the found mixture becomes a net: `threshold` keeps choices whose share of their mixture is above
     `threshold`; `argmax` keeps the strongest operation per edge and the `max_inputs` strongest inputs per cell.
     """
 
     strategy: str = "sync"
     architecture_lr: Positive = 1e-3
+    architecture_schedule: Literal["constant", "same"] = "constant"
     architecture_weight_decay: NotNegative = 0.0
     architecture_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     derive: str = "threshold"

@@ -61,8 +61,8 @@ def weight_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> li
 class WeightLearner:
     """Gradient descent on a net's weights, with schedule, clipping and moving average as configured.
 
-    `architecture_groups` are further optimizer groups (each with its own `lr`) that learn in the same step; their
-    rate is not scheduled.
+    `architecture_groups` are further optimizer groups that learn in the same step; with `scheduled` their rate
+    starts at `first_lr` and falls with the weights', without it stays at `lr`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class WeightLearner:
         self.sigma_px = config.data.sigma_px
         self.skipped = 0
         self.bare_net = net.to(memory_format=torch.channels_last)
-        weights = [group | {"scheduled": True} for group in weight_groups(net.weights(), settings.weight_decay)]
+        weights = weight_groups(net.weights(), settings.weight_decay)
         optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
         optimizer = optimizer_class([*weights, *architecture_groups], lr=settings.lr, fused=True)
         self.net, self.optimizer = engine.setup(net, optimizer)
@@ -100,8 +100,8 @@ class WeightLearner:
         """
         rate = learning_rate(self.settings, step, self.num_steps)
         for group in self.optimizer.param_groups:
-            if group.get("scheduled"):
-                group["lr"] = rate
+            if group.get("scheduled", True):
+                group["lr"] = group.get("first_lr", self.settings.lr) * rate / self.settings.lr
         self.net.train()
         loss = heatmap_objective(self.net, batch, self.sigma_px)
         value = float(loss.detach())

@@ -126,7 +126,8 @@ def load(path: str | Path) -> Predictor:
     run = Run(Path(path))
     net = PoseNet(run.architecture())
     inherit(net, load_tensors(run.path / "weights.safetensors"))
-    return Predictor(net, run.config)
+    on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
+    return Predictor(net, run.config, "cuda" if on_gpu else "cpu")
 
 
 def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:

@@ -43,6 +43,8 @@ class Run:
         A folder of another command, configuration or data raises `UserError("run-differs")` with the difference; a
         run that stopped before its first step is begun anew.
         """
+        if path.exists() and not path.is_dir():
+            raise UserError("not-writable", f"{path} is a file", "a new or empty folder")
         wanted = {"format": FORMAT, "command": command, "config": dict(config), "data": dict(data)}
         if (path / "run.json").exists():
             run = Run(path)

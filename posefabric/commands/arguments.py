@@ -49,7 +49,11 @@ def open_split(data: str, split: str, settings: Config, images: Path | None) -> 
 
     people = open_people(data, split, settings.data, images)
     if len(people) == 0:
-        raise UserError("bad-dataset", f"{data} has no persons in its split '{split}'", "one at least")
+        raise UserError(
+            "bad-dataset",
+            f"{data} has no persons in its split '{split}'",
+            "one at least; a dataset YAML names a file per split",
+        )
     return people
 
 

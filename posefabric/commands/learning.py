@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from posefabric import documents
-from posefabric.architecture import read_architecture
+from posefabric.architecture import Architecture, read_architecture
 from posefabric.commands.arguments import (
     Assignments,
     ConfigFile,
@@ -25,6 +27,7 @@ from posefabric.commands.arguments import (
     write_text,
 )
 from posefabric.config import Config, override
+from posefabric.errors import UserError
 from posefabric.runs import Run, next_output
 
 
@@ -51,7 +54,7 @@ def search(
     from posefabric.engine.search import search as run_search
 
     flags = [f"search.strategy={strategy}"] * (strategy is not None) + [f"model.parts={parts}"] * (parts is not None)
-    settings = read_settings(recipe, config, [*flags, *(set or [])])
+    settings = read_settings(recipe, config, [*(set or []), *flags])
     train_people, val_people = (open_split(data, split, settings, images) for split in ("train", "val"))
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
     folder = output or next_output("search")
@@ -70,6 +73,7 @@ def derive(
     """Derive another architecture from the same search; figures of the one before are dropped."""
     from posefabric.engine.search import SUPERNET_FILE
     from posefabric.models.cost import count
+    from posefabric.reporting import write_report
     from posefabric.strategies.derive import derive as derive_architecture
 
     opened = Run(run)
@@ -78,6 +82,9 @@ def derive(
     opened.save_architecture(derived, f"architectures/{method}.json")
     opened.save_architecture(derived)
     opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
+    shutil.rmtree(run / "pictures", ignore_errors=True)
+    opened.note(derived=method)
+    write_report([run], run / "report.html")
     if output is not None:
         write_text(output, documents.to_json(derived))
     return Result({"macs": count(derived).macs}, output or run / "architecture.json")
@@ -101,6 +108,7 @@ def train(
 
     settings = read_settings(recipe, config, set or [])
     described = read_architecture(architecture)
+    settings = _with_net(settings, described, set or [])
     people = open_split(data, "train", settings, images), open_split(data, "val", settings, images)
     check_skeletons(described, people[0].skeleton.keypoints, data)
     inherited = load_tensors(weights / "weights.safetensors") if weights else None
@@ -123,10 +131,29 @@ def import_weights(
 
     imported = import_case(read_case(case), load_tensors(file))
     folder = output or next_output("import-weights")
-    run = Run.start(folder, "import-weights", Config().data_form(), {"name": file.name})
+    source = {"name": file.name, "sha256": hashlib.sha256(file.read_bytes() + case.read_bytes()).hexdigest()}
+    settings = override(Config(), ["backbone.name=fabric", "backbone.pretrained=false"])
+    run = Run.start(folder, "import-weights", settings.data_form(), source)
     run.save_architecture(imported.architecture)
     save_tensors(folder / "weights.safetensors", imported.state)
     run.note(used=list(imported.used), dead=list(imported.dead))
     run.finish()
     figures = {"used": len(imported.used), "dead": len(imported.dead), "missing": 0}
     return Result(figures, folder, text="\n".join(f"dead: {name}" for name in imported.dead))
+
+
+def _with_net(settings: Config, described: Architecture, assignments: list[str]) -> Config:
+    """The settings with what the architecture decides; an assignment that it overrules is an error."""
+    for assignment in assignments:
+        if assignment.startswith(("model.", "backbone.")):
+            key = assignment.partition("=")[0]
+            raise UserError("bad-config", f"--set {key}: train takes the net from --architecture", "other keys")
+    model = settings.model.model_copy(
+        update={
+            "input_hw": described.input_hw,
+            "vector_dim": described.vector_dim,
+            "activation": described.activation,
+            "fusion": described.fusion,
+        }
+    )
+    return settings.model_copy(update={"model": model})

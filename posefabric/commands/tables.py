@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from posefabric.commands.arguments import Result, write_text
-from posefabric.errors import CODES, unknown_name
+from posefabric.errors import CODES, UserError, unknown_name
 from posefabric.recipes import RECIPES, recipe
 from posefabric.runs import make_folder, next_output
 
@@ -43,11 +43,14 @@ def synthesize(
     """The embedded synthetic people as a COCO keypoint dataset."""
     from posefabric.data.coco import CocoPeople, to_coco
     from posefabric.data.images import write_image
+    from posefabric.data.sources import SPLITS
     from posefabric.data.synthetic import SyntheticPeople
     from posefabric.skeletons import named_skeleton
 
-    people = SyntheticPeople(named_skeleton(skeleton), count, seed)
+    people = SyntheticPeople(named_skeleton(skeleton), count, len(SPLITS) + seed)  # none of the built-in `synthetic`
     folder = output or next_output("synthesize")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError("not-writable", f"{folder} exists and is not empty", "a new or empty folder")
     make_folder(folder / "images")
     persons = []
     for index in range(count):

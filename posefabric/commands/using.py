@@ -34,7 +34,7 @@ def evaluate(
     settings = override(predictor.config, [f"evaluation.flip_test={str(flip_test).lower()}"] if flip_test else [])
     people = open_split(data, split, settings, images)
     check_skeletons(predictor.net.architecture, people.skeleton.keypoints, data)
-    found = predict_people(predictor.net, people, settings)
+    found = predict_people(predictor.net, people, settings, predictor.device)
     persons = [people.record(index) for index in range(len(people))]
     if output is not None:
         write_text(output, json.dumps(to_coco_results(found)))
@@ -46,7 +46,7 @@ def evaluate(
 def predict(
     run: RunFolder,
     inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    boxes: Annotated[Path | None, typer.Option(help="JSON: file name -> list of [x1, y1, x2, y2].")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="JSON: file name -> list of x1, y1, x2, y2.")] = None,
     threshold: Annotated[float, typer.Option(help="Keypoints below this score are not drawn.")] = 0.2,
     output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
 ) -> Result:
@@ -56,7 +56,7 @@ def predict(
 
     predictor = load(run)
     files = list_images(inputs)
-    table = _boxes(boxes)
+    table = _boxes(boxes, files)
     folder = output or next_output("predict")
     pictures = _pictures(files, folder)
     make_folder(folder)
@@ -128,15 +128,27 @@ def _described(target: str) -> Architecture:
     return recipe(target).architecture() if target in RECIPES else read_architecture(Path(target))
 
 
-def _boxes(file: Path | None) -> dict[str, list[tuple[float, float, float, float]]]:
+def _boxes(file: Path | None, images: list[Path]) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Image name -> boxes; every image must have an entry, and every box an area."""
     if file is None:
         return {}
-    kind = dict[str, list[tuple[float, float, float, float]]]
-    return documents.read_json(kind, file, code="bad-dataset")
+    table = documents.read_json(dict[str, list[tuple[float, float, float, float]]], file, code="bad-dataset")
+    names = {image.name for image in images}
+    if names != set(table):
+        found = f"{file} is for {', '.join(sorted(set(table) ^ names))} alone, or lacks them"
+        raise UserError("bad-dataset", found, f"exactly the images {', '.join(sorted(names))}")
+    for name, boxes in table.items():
+        for x1, y1, x2, y2 in boxes:
+            if x2 <= x1 or y2 <= y1:
+                raise UserError("bad-dataset", f"{file}: {name} has the box {[x1, y1, x2, y2]}", "x1 < x2 and y1 < y2")
+    return table
 
 
 def _size(text: str) -> tuple[int, int]:
     height, cross, width = text.partition("x")
     if not (cross and height.isdigit() and width.isdigit()):
         raise UserError("bad-value", f"--input {text}", "HEIGHTxWIDTH, such as 256x192")
-    return int(height), int(width)
+    size = int(height), int(width)
+    if any(side < 32 or side % 32 for side in size):
+        raise UserError("bad-value", f"--input {text}", "multiples of 32")
+    return size

@@ -7,7 +7,9 @@ COCO's conventions end here: boxes x, y, width, height become corners, triples b
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
@@ -20,6 +22,8 @@ from posefabric.data.images import read_image
 from posefabric.data.records import Image, People, PersonRecord, records
 from posefabric.errors import UserError
 from posefabric.skeletons import SKELETONS, Skeleton
+
+logger = logging.getLogger(__name__)
 
 _LARGEST = 1e9  # no pixel coordinate or area is beyond this
 
@@ -250,11 +254,17 @@ def _skeleton(category: _Entry) -> Skeleton:
     for known in SKELETONS.values():
         if known.keypoints == tuple(names):
             return known
-    sides = [(name, f"right_{name[5:]}") for name in names if name.startswith("left_")]
+    pairs = category.data.get("flip_pairs")
+    if pairs is None:
+        pairs = [(name, other) for name in names if (other := name.replace("left", "right")) in names and other != name]
+        alone = ", ".join(name for name in names if name not in itertools.chain(*pairs))
+        logger.warning(
+            "%s: no flip_pairs; guessed %s; taken to lie on the middle line: %s", category.place, pairs, alone
+        )
     description = {
         "name": category.data.get("name", "custom"),
         "keypoints": names,
-        "mirror_pairs": category.data.get("flip_pairs", [pair for pair in sides if pair[1] in names]),
+        "mirror_pairs": pairs,
         "limbs": _limbs(category, names),
         "sigmas": category.data.get("sigmas", []),
     }

@@ -7,6 +7,7 @@ optionally `skeleton` (a built-in name or its fields). Paths are relative to the
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from posefabric.skeletons import Skeleton, skeleton_from_data
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SYNTHETIC = "synthetic"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def _open(data: str, split: str, settings: DataSettings, images: Path | None) ->
     if path.suffix in (".yaml", ".yml"):
         return _from_yaml(path, split)
     if path.suffix == ".json":
-        return coco.split_by_image(coco.load(path, images))[SPLITS.index(split)]
+        groups = coco.split_by_image(coco.load(path, images))
+        counts = ", ".join(f"{name} {len(group)}" for name, group in zip(SPLITS, groups, strict=True))
+        logger.warning("%s names no splits: its persons are split by image: %s", path.name, counts)
+        return groups[SPLITS.index(split)]
     raise UserError("bad-dataset", f"{data} is no dataset", f"a .yaml, a .json or '{SYNTHETIC}'")
 
 

@@ -48,7 +48,8 @@ def figures(persons: Sequence[PersonRecord], found: Predictions, skeleton: Skele
     has_heads = "head_top" in skeleton.keypoints or any(person.head_size for person in persons)
     for metric in (pckh, pck) if has_heads else (pck,):
         try:
-            measured |= metric(persons, found.keypoints_xy, skeleton)
+            values = metric(persons, found.keypoints_xy, skeleton)
+            measured |= {key: value for key, value in values.items() if metric is pck or not key.startswith("persons")}
         except UserError as error:
             if error.code != "missing-keypoints":
                 raise

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from lightning_fabric import Fabric as Engine
 
 from posefabric.checkpoints import latest_checkpoint, save_checkpoint
@@ -57,6 +58,8 @@ class Plan:
 
 def build_engine(config: Config, precision: str) -> Engine:
     """Device and precision of a run."""
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise UserError("bad-value", "accelerator=cuda, and torch sees no GPU", "auto, cpu")
     engine = Engine(accelerator=config.accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     engine.launch()
     return engine

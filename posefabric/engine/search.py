@@ -37,7 +37,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     chosen = strategy(settings.strategy)
     derivation(settings.derive)  # a misspelt name is told now, not after the search
     shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
-    plan = Plan.of(settings, min(map(len, shares)))
+    plan = Plan.of(settings, len(shares[0]))
     view = crop_settings(config, supernet, augmented=True)
     sources = [
         Source(train, view, settings.batch_size, config.data.num_workers, config.seed + number, share)
@@ -60,6 +60,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     derived = derive(found, settings.derive, settings)
     run.save_architecture(found, SUPERNET_FILE)
     run.save_architecture(derived)
+    run.save_architecture(derived, f"architectures/{settings.derive}.json")
     save_tensors(run.path / "weights.safetensors", learner.net.state_dict())
     mixture = {f"mixture/{name}": value for name, value in evaluate(learner.net, val, config, device).items()}
     figures = measure(run, _derived_net(derived, learner.net).to(device), val, config) | mixture

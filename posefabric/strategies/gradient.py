@@ -8,6 +8,7 @@ import torch
 
 from posefabric.architecture import Architecture
 from posefabric.data.loader import Batch
+from posefabric.errors import UserError
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.optimization import WeightLearner, heatmap_objective
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup, entropies
@@ -22,6 +23,8 @@ class Synchronous(SingleLevel):
         group = {
             "params": list(net.architecture_parameters()),
             "lr": search.architecture_lr,
+            "first_lr": search.architecture_lr,
+            "scheduled": search.architecture_schedule == "same",
             "weight_decay": search.architecture_weight_decay,
         }
         super().__init__(setup, net, [group])
@@ -58,8 +61,9 @@ class FirstOrder:
         gradients = torch.autograd.grad(loss, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        if all(torch.isfinite(gradient).all() for gradient in gradients):
-            self._optimizer.step()
+        if not all(torch.isfinite(gradient).all() for gradient in gradients):
+            raise UserError("diverged", f"a gradient of alpha or beta of step {step} is not finite")
+        self._optimizer.step()
         figures = self._weights.step(weight_batch, step)
         return figures | {"architecture_loss": float(loss.detach())} | entropies(self._weights.bare_net)
 

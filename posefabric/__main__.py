@@ -1,0 +1,5 @@
+"""`python -m posefabric`."""
+
+from posefabric.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""What commands refuse, and what they must not do silently."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_runs import TINY, cpu_engine, small_config, small_supernet
+
+from posefabric import commands
+from posefabric.config import override
+from posefabric.data.synthetic import SyntheticPeople
+from posefabric.errors import UserError
+from posefabric.recipes import recipe
+from posefabric.strategies.gradient import Synchronous
+from posefabric.strategies.protocol import StrategySetup
+
+
+def test_synthesized_people_are_none_of_the_built_in_ones(tmp_path: Path) -> None:
+    from posefabric.data import coco
+
+    commands.synthesize(count=2, output=tmp_path / "people")
+    made = coco.load(tmp_path / "people" / "annotations.json")
+    for seed in range(3):
+        built_in = SyntheticPeople(count=2, seed=seed)
+        assert not any(np.array_equal(made.image(i), built_in.image(i)) for i in range(2))
+    with pytest.raises(UserError, match="not empty"):
+        commands.synthesize(count=1, output=tmp_path / "people")
+
+
+def test_train_refuses_to_be_told_another_net(tmp_path: Path) -> None:
+    from posefabric import documents
+
+    file = tmp_path / "architecture.json"
+    file.write_text(documents.to_json(small_supernet(small_config())))
+    with pytest.raises(UserError, match=r"model\.parts.*--architecture"):
+        commands.train("synthetic", architecture=file, recipe="smoke", set=["model.parts=8"], output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_lone_json_says_how_it_is_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from posefabric.config import DataSettings
+    from posefabric.data.sources import open_people
+
+    commands.synthesize(count=12, output=tmp_path / "people")
+    with caplog.at_level(logging.WARNING):
+        open_people(str(tmp_path / "people" / "annotations.json"), "train", DataSettings())
+    assert "split by image: train" in caplog.text
+
+
+def test_boxes_must_fit_the_images(tmp_path: Path) -> None:
+    from posefabric.commands.using import _boxes
+
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps({"a.jpg": [[0, 0, 5, 5]]}))
+    assert _boxes(file, [Path("x/a.jpg")]) == {"a.jpg": [(0, 0, 5, 5)]}
+    with pytest.raises(UserError, match=r"b\.jpg"):
+        _boxes(file, [Path("a.jpg"), Path("b.jpg")])
+    file.write_text(json.dumps({"a.jpg": [[5, 5, 0, 0]]}))
+    with pytest.raises(UserError, match="x1 < x2"):
+        _boxes(file, [Path("a.jpg")])
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 1e-3), ("same", 1e-3 * 0.25)])
+def test_the_papers_architecture_rate_falls_with_the_weights(schedule: str, last: float) -> None:
+    from small_runs import training_stream
+
+    config = small_config(
+        "search.schedule=steps", "search.milestones=[0.5]", f"search.architecture_schedule={schedule}"
+    )
+    strategy = Synchronous(StrategySetup(cpu_engine(), small_supernet(config), config, num_steps=2))
+    for step, batch in enumerate(training_stream(config, 2)):
+        strategy.step(batch, None, step)
+    rate = strategy._weights.optimizer.param_groups[-1]["lr"]
+    assert rate == pytest.approx(last)
+
+
+def test_only_ours_3_keeps_the_architecture_rate() -> None:
+    assert recipe("mpii_ours_b").config.search.architecture_schedule == "same"
+    assert recipe("coco_ours3").config.search.architecture_schedule == "constant"
+
+
+def test_smoke_searches_more_than_its_backbone() -> None:
+    from posefabric.models.cost import count
+
+    cost = count(recipe("smoke").architecture())
+    assert cost.backbone_macs < 0.3 * cost.macs
+    assert override(recipe("smoke").config, list(TINY)).data.synthetic_train == 12
+
+
+@pytest.mark.real_data
+def test_importing_another_checkpoint_into_a_run_is_refused(real_data: Path, tmp_path: Path) -> None:
+    one, other = (real_data / "reference" / name for name in ("coco_p3_h1", "coco_p5_heatmap"))
+    for _ in range(2):
+        result = commands.import_weights(one / "weights.safetensors", one / "case.json", output=tmp_path / "run")
+        assert result.figures["missing"] == 0
+    with pytest.raises(UserError, match="another run"):
+        commands.import_weights(other / "weights.safetensors", other / "case.json", output=tmp_path / "run")
