@@ -233,7 +233,7 @@ def test_a_recipe_describes_its_net(name: str) -> None:
         }
 
 
-@pytest.mark.parametrize("name", PAPER_RECIPES)
+@pytest.mark.parametrize("name", sorted(PAPER_RECIPES))
 def test_what_all_runs_of_the_paper_share(name: str) -> None:
     found = recipe(name)
     assert found.skeleton == (MPII16 if name.startswith("mpii") else COCO17)
