@@ -61,7 +61,7 @@ def flip_heatmaps(heatmaps: Float[Tensor, "B K h w"], permutation: Sequence[int]
 def decode(
     heatmaps: Float[Tensor, "B K h w"],
     input_hw: tuple[int, int],
-    method: DecodeMethod = "dark",
+    method: str = "dark",
     sigma_px: float = 2.0,
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
     """Keypoints in crop pixels and their scores, the heatmaps' maxima; runs on the heatmaps' device.

@@ -31,14 +31,15 @@ def test_synthesized_people_are_none_of_the_built_in_ones(tmp_path: Path) -> Non
         commands.synthesize(count=1, output=tmp_path / "people")
 
 
-def test_train_refuses_to_be_told_another_net(tmp_path: Path) -> None:
-    from posefabric import documents
+def test_train_takes_the_net_from_its_architecture_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    from posefabric.commands.learning import _with_net
 
-    file = tmp_path / "architecture.json"
-    file.write_text(documents.to_json(small_supernet(small_config())))
-    with pytest.raises(UserError, match=r"model\.parts.*--architecture"):
-        commands.train("synthetic", architecture=file, recipe="smoke", set=["model.parts=8"], output=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    described = small_supernet(small_config())
+    with caplog.at_level(logging.WARNING):
+        settings = _with_net(recipe("base").config, described, ["model.parts=8", "train.lr=1"])
+    assert "model.parts=8" in caplog.text
+    assert "train.lr" not in caplog.text
+    assert settings.model.input_hw == described.input_hw
 
 
 def test_a_lone_json_says_how_it_is_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +28,9 @@ from posefabric.commands.arguments import (
     write_text,
 )
 from posefabric.config import Config, override
-from posefabric.errors import UserError
 from posefabric.runs import Run, next_output
+
+logger = logging.getLogger(__name__)
 
 
 def demo(output: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("demo")) -> Result:
@@ -143,11 +145,10 @@ def import_weights(
 
 
 def _with_net(settings: Config, described: Architecture, assignments: list[str]) -> Config:
-    """The settings with what the architecture decides; an assignment that it overrules is an error."""
-    for assignment in assignments:
-        if assignment.startswith(("model.", "backbone.")):
-            key = assignment.partition("=")[0]
-            raise UserError("bad-config", f"--set {key}: train takes the net from --architecture", "other keys")
+    """The settings with what the architecture decides; assignments that it overrules are warned of."""
+    overruled = [assignment for assignment in assignments if assignment.startswith(("model.", "backbone."))]
+    if overruled:
+        logger.warning("train takes the net from --architecture; without effect: %s", ", ".join(overruled))
     model = settings.model.model_copy(
         update={
             "input_hw": described.input_hw,

@@ -37,7 +37,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     chosen = strategy(settings.strategy)
     derivation(settings.derive)  # a misspelt name is told now, not after the search
     shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
-    plan = Plan.of(settings, len(shares[0]))
+    plan, *_ = [Plan.of(settings, len(share)) for share in shares]  # the weights' share sets the length
     view = crop_settings(config, supernet, augmented=True)
     sources = [
         Source(train, view, settings.batch_size, config.data.num_workers, config.seed + number, share)

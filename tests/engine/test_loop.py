@@ -53,7 +53,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("run.json", "report.html")  # they tell the time
+        # these tell the time
+        if path.is_file() and path.name not in ("run.json", "report.html") and "tensorboard" not in path.parts
     }
 
 

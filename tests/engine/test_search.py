@@ -37,7 +37,7 @@ def searched(folder: Path, config: Config) -> Run:
 def test_a_search_leaves_a_whole_run_folder(name: str, tmp_path: Path) -> None:
     config = small_config(f"search.strategy={name}", "search.architecture_lr=0.3", "search.ema_decay=0.5")
     run = searched(tmp_path / "run", config)
-    assert {path.name for path in run.path.iterdir()} == FILES | {"supernet.json", "tensorboard"}
+    assert {path.name for path in run.path.iterdir()} == FILES | {"supernet.json", "tensorboard", "architectures"}
     assert run.finished
     mixture = run.architecture("supernet.json")
     assert run.architecture() == derive(mixture, config.search.derive, config.search)
@@ -70,7 +70,7 @@ def test_the_architecture_learns_from_persons_that_the_weights_never_see(
     share = "search.architecture_share=0.34"  # 4 of 12 persons
     searched(tmp_path / "run", small_config("search.strategy=watching", share, "search.epochs=4"))
     for_weights, for_architecture = (set().union(*column) for column in zip(*Watching.seen, strict=True))
-    assert len(Watching.seen) == 4
+    assert len(Watching.seen) == 8  # the persons for the weights make two batches of 4, four times over
     assert len(for_architecture) == 4
     assert for_weights.isdisjoint(for_architecture)
     assert len(for_weights) > 4

