@@ -59,6 +59,8 @@ def list_images(inputs: Sequence[str | Path]) -> list[Path]:
     """The image files named, and those in the folders named (by suffix, sorted). None at all is an error."""
     files: list[Path] = []
     for path in map(Path, inputs):
+        if not path.exists():
+            raise UserError("missing-file", f"image {path} does not exist")
         files += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
     if not files:
         raise UserError("missing-file", f"no images in {', '.join(map(str, inputs))}", ", ".join(SUFFIXES))
