@@ -26,6 +26,12 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
+DecodeMethod = Literal["dark", "quarter", "argmax"]
+"""How a heatmap's peak becomes a keypoint (`heatmaps.decode`)."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 class Settings(BaseModel):
     """What all sections share: unknown keys are errors, values are checked, nothing changes after reading."""
@@ -139,8 +145,8 @@ class DataSettings(Settings):
 
     margin: Positive = 1.25
     sigma_px: Positive = 2.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     augmentation: Augmentation = Augmentation()
     num_workers: Annotated[int, Field(ge=0)] = 0
     in_memory: bool = False
@@ -195,7 +201,7 @@ class EvaluationSettings(Settings):
     """How heatmaps become keypoints. `flip_test` averages with the mirrored crop."""
 
     batch_size: Count = 32
-    decode: Literal["dark", "quarter", "argmax"] = "quarter"
+    decode: DecodeMethod = "quarter"
     flip_test: bool = False
 
 

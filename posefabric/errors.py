@@ -86,7 +86,6 @@ CODES: dict[str, Code] = {
     ),
     "missing-file": Code(INPUT_OUTPUT, "A file or folder does not exist.", "Check the path."),
     "not-writable": Code(INPUT_OUTPUT, "A file or folder cannot be written.", "Check permissions and free space."),
-    "missing-extra": Code(USAGE, "An optional library is not installed.", "Install the extra that the message names."),
     "missing-weights": Code(
         INPUT_OUTPUT,
         "Pretrained weights are asked for and are not on this machine.",

@@ -8,15 +8,14 @@ the mirrored heatmaps exactly and no shift is needed in the flip test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from posefabric.config import DecodeMethod
 from posefabric.errors import unknown_name
-
-DecodeMethod = Literal["dark", "quarter", "argmax"]
 
 
 def encode(

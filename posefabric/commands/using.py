@@ -26,6 +26,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Write COCO results (keypoints.json) here.")] = None,
 ) -> Result:
     """Measure a trained net on people, cut out by their ground-truth boxes."""
+    from posefabric.data.records import records
     from posefabric.engine.evaluate import figures, predict_people
     from posefabric.evaluation.predictions import to_coco_results
     from posefabric.predictor import load
@@ -35,7 +36,7 @@ def evaluate(
     people = open_split(data, split, settings, images)
     check_skeletons(predictor.net.architecture, people.skeleton.keypoints, data)
     found = predict_people(predictor.net, people, settings, predictor.device)
-    persons = [people.record(index) for index in range(len(people))]
+    persons = list(records(people))
     if output is not None:
         write_text(output, json.dumps(to_coco_results(found)))
     return Result(

@@ -19,13 +19,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from posefabric import geometry
-from posefabric.config import Augmentation
+from posefabric.config import IMAGENET_MEAN, IMAGENET_STD, Augmentation
 from posefabric.data.records import People
 from posefabric.data.transforms import Sample, make_sample
 from posefabric.errors import UserError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Key = tuple[int, int]
 """What a sample is drawn from: (epoch, index of the person)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from posefabric.config import Config
 from posefabric.data.images import write_image
-from posefabric.data.records import Image, People
+from posefabric.data.records import Image, People, records
 from posefabric.data.transforms import make_sample
 from posefabric.draw import contact_sheet, draw_people
 from posefabric.engine.evaluate import figures, predict_people
@@ -27,7 +27,7 @@ CANVAS_HW = (256, 192)
 def measure(run: Run, net: PoseNet, people: People, config: Config) -> dict[str, float]:
     """Measure a net on people; figures and pictures go into the run folder."""
     found = predict_people(net, people, config, device=str(next(net.parameters()).device))
-    persons = [people.record(index) for index in range(len(people))]
+    persons = list(records(people))
     cost = count(net.architecture)
     measured = figures(persons, found, people.skeleton) | {"parameters": cost.parameters, "macs": cost.macs}
     run.save_figures(measured)
@@ -44,7 +44,7 @@ def conclude(run: Run, began: float) -> None:
 
 def save_pictures(run: Run, people: People, found: Predictions, config: Config) -> None:
     """Contact sheets in the run's `pictures/`, chosen by OKS; drawn are the predictions."""
-    persons = [people.record(index) for index in range(len(people))]
+    persons = list(records(people))
     similarity = oks(found.keypoints_xy, persons, people.skeleton.sigmas)
     order = np.argsort(-similarity)
     order = order[np.isfinite(similarity[order])]

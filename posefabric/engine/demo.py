@@ -28,8 +28,7 @@ def run_demo(output: Path) -> tuple[dict[str, Any], Path]:
     logger.info("1 of 4: searching one fabric per body part")
     found = Run.start(output / "search", "search", config.data_form(), data)
     if not found.finished:
-        supernet = config.model.supernet(chosen.skeleton, config.backbone.describe())
-        search(found, config, supernet, people["train"], people["val"])
+        search(found, config, chosen.architecture(), people["train"], people["val"])
     logger.info("2 of 4: training the derived net from the weights of the search")
     trained = Run.start(output / "train", "train", config.data_form(), data)
     if not trained.finished:

@@ -10,7 +10,7 @@ import torch
 
 from posefabric.config import Config
 from posefabric.data.loader import evaluation_batches
-from posefabric.data.records import People, PersonRecord
+from posefabric.data.records import People, PersonRecord, records
 from posefabric.errors import UserError
 from posefabric.evaluation.oks import oks_metrics
 from posefabric.evaluation.pck import pck, pckh
@@ -32,7 +32,7 @@ def predict_people(net: PoseNet, people: People, config: Config, device: str = "
         num_workers=config.data.num_workers,
     )
     found = [infer(net, batch.to(device), config) for batch in batches]
-    persons = [people.record(index) for index in range(len(people))]
+    persons = list(records(people))
     return Predictions(
         keypoints_xy=np.concatenate([xy for xy, _ in found]),
         scores=np.concatenate([scores for _, scores in found]),
@@ -59,5 +59,5 @@ def figures(persons: Sequence[PersonRecord], found: Predictions, skeleton: Skele
 
 def evaluate(net: PoseNet, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
     """The figures of a net on people."""
-    persons = [people.record(index) for index in range(len(people))]
+    persons = list(records(people))
     return figures(persons, predict_people(net, people, config, device), people.skeleton)
