@@ -47,7 +47,7 @@ def build() -> typer.Typer:
         app.command(command.__name__.replace("_", "-"))(_printing(command))
     data = typer.Typer(no_args_is_help=True, help="Datasets.")
     for command in DATA_COMMANDS:
-        data.command(command.__name__)(_printing(command))
+        data.command(command.__name__.rstrip("_"))(_printing(command))
     app.add_typer(data, name="data")
     return app
 

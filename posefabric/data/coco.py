@@ -11,15 +11,16 @@ import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from posefabric import documents
 from posefabric.data.images import read_image
-from posefabric.data.records import Image, People, PersonRecord, records
+from posefabric.data.records import GroundTruth, Image, People, PersonRecord
 from posefabric.errors import UserError
 from posefabric.skeletons import SKELETONS, Skeleton
 
@@ -30,10 +31,21 @@ _LARGEST = 1e9  # no pixel coordinate or area is beyond this
 
 @dataclass(frozen=True, eq=False)
 class CocoPeople:
-    """Labelled persons with their image files; a `People`."""
+    """Labelled persons with their image files; a `People`.
+
+    `annotated` are these and all others of the category: crowds, and persons without a labelled keypoint.
+    `image_paths` are the files of all images, by image id.
+    """
 
     skeleton: Skeleton
     persons: tuple[PersonRecord, ...]
+    annotated: tuple[PersonRecord, ...]
+    image_paths: Mapping[int, str]
+    category_id: int = 1
+
+    @property
+    def truth(self) -> GroundTruth:
+        return GroundTruth(self.skeleton, self.annotated, tuple(self.image_paths), self.category_id)
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -73,8 +85,15 @@ def load(
             raise entry.bad("category_id", _found(category_id), f"one of {category_ids}")
         if category_id == chosen.id and entry.data.get("keypoints"):
             persons.append(_person(entry, skeleton, image_paths))
-    kept = [person for person in persons if person.visibility.any() and not person.iscrowd]
-    return CocoPeople(skeleton, tuple(kept))
+    return people_of(skeleton, persons, image_paths, chosen.id)
+
+
+def people_of(
+    skeleton: Skeleton, annotated: Sequence[PersonRecord], image_paths: Mapping[int, str], category_id: int = 1
+) -> CocoPeople:
+    """The people among annotated persons: those with a labelled keypoint that are no crowd."""
+    persons = tuple(person for person in annotated if person.visibility.any() and not person.iscrowd)
+    return CocoPeople(skeleton, persons, tuple(annotated), image_paths, category_id)
 
 
 def split_by_image(
@@ -87,22 +106,33 @@ def split_by_image(
     """
     edges = np.cumsum(fractions)
     assert abs(edges[-1] - 1) < 1e-6, "fractions sum to 1"
-    groups: list[list[PersonRecord]] = [[] for _ in fractions]
-    for person in people.persons:
-        digest = hashlib.sha256(f"{seed} {person.image_id}".encode()).digest()
-        position = int.from_bytes(digest[:8], "big") / 2**64
-        groups[int(np.searchsorted(edges[:-1], position, side="right"))].append(person)
-    return tuple(replace(people, persons=tuple(group)) for group in groups)
+    groups = {image_id: _group(image_id, edges, seed) for image_id in people.image_paths}
+    return tuple(
+        people_of(
+            people.skeleton,
+            [person for person in people.annotated if groups[person.image_id] == number],
+            {image_id: path for image_id, path in people.image_paths.items() if groups[image_id] == number},
+            people.category_id,
+        )
+        for number in range(len(fractions))
+    )
+
+
+def _group(image_id: int, edges: Float[np.ndarray, " N"], seed: int) -> int:
+    """Where an image falls; a function of `seed` and the image's id."""
+    digest = hashlib.sha256(f"{seed} {image_id}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    return int(np.searchsorted(edges[:-1], position, side="right"))
 
 
 def to_coco(people: People, images_dir: str | Path | None = None) -> dict[str, Any]:
-    """Any people as COCO keypoint JSON, which `load` reads back.
+    """Any people and all others annotated on their images as COCO keypoint JSON, which `load` reads back.
 
     File names are relative to `images_dir`, or bare names without one; `000012.png` where an image 12 has no
     file.
     """
-    skeleton = people.skeleton
-    file_names = {person.image_id: _file_name(person, images_dir) for person in records(people)}
+    skeleton, persons = people.skeleton, people.truth.persons
+    file_names = {person.image_id: _file_name(person, images_dir) for person in persons}
     category = {
         "id": 1,
         "name": "person",
@@ -113,7 +143,7 @@ def to_coco(people: People, images_dir: str | Path | None = None) -> dict[str, A
     }
     return {
         "images": [{"id": image_id, "file_name": name} for image_id, name in file_names.items()],
-        "annotations": [_annotation(person) for person in records(people)],
+        "annotations": [_annotation(person) for person in persons],
         "categories": [category],
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from posefabric.data.records import Image, People, PersonRecord
+from posefabric.data.records import GroundTruth, Image, People, PersonRecord
 from posefabric.skeletons import Skeleton
 
 
@@ -16,6 +16,10 @@ class InMemory:
     @property
     def skeleton(self) -> Skeleton:
         return self.people.skeleton
+
+    @property
+    def truth(self) -> GroundTruth:
+        return self.people.truth
 
     def __len__(self) -> int:
         return len(self.people)

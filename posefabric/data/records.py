@@ -5,7 +5,7 @@ Other conventions (xywh boxes, 1-based pixels, centre and scale) die inside the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -39,12 +39,32 @@ class PersonRecord:
     image_path: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What metrics are measured against.
+
+    `persons` are all that were annotated, crowds and persons without a labelled keypoint too; `image_ids` are all
+    images, those without a person too (there, whatever is found is a false positive). `category_id` is the one that
+    results must carry.
+    """
+
+    skeleton: Skeleton
+    persons: Sequence[PersonRecord]
+    image_ids: Sequence[int]
+    category_id: int = 1
+
+
 @runtime_checkable
 class People(Protocol):
-    """What every dataset is: a skeleton and an indexable row of persons with their images."""
+    """What every dataset is: a skeleton and an indexable row of labelled persons with their images."""
 
     @property
     def skeleton(self) -> Skeleton: ...
+
+    @property
+    def truth(self) -> GroundTruth:
+        """What predictions on these images are measured against: these persons, and all others annotated there."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -55,6 +75,12 @@ class People(Protocol):
     def image(self, index: int) -> Image:
         """The whole image that person `index` stands in, RGB uint8."""
         ...
+
+
+def truth_of(people: People) -> GroundTruth:
+    """The ground truth where nobody is annotated but the people themselves."""
+    persons = tuple(records(people))
+    return GroundTruth(people.skeleton, persons, tuple(dict.fromkeys(person.image_id for person in persons)))
 
 
 def records(people: People) -> Iterator[PersonRecord]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 
 from posefabric.data.clothes import sample_wardrobe
 from posefabric.data.figures import SIDES, Figure, sample_figure
-from posefabric.data.records import Image, PersonRecord
+from posefabric.data.records import GroundTruth, Image, PersonRecord, truth_of
 from posefabric.data.rendering import PART_IDS, Canvas, Painter, View
 from posefabric.data.scenery import background, develop, occlude
 from posefabric.errors import UserError
@@ -112,6 +112,10 @@ class SyntheticPeople:
             )
         self.skeleton, self.count, self.seed = skeleton, count, seed
         self.image_hw, self.variety = image_hw, variety
+
+    @property
+    def truth(self) -> GroundTruth:
+        return truth_of(self)
 
     def __len__(self) -> int:
         return self.count

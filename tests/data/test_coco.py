@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from posefabric.data import coco
 from posefabric.data.images import write_image
-from posefabric.data.records import PersonRecord
+from posefabric.data.records import GroundTruth, PersonRecord
 from posefabric.errors import UserError
 from posefabric.skeletons import COCO17, LSP14, Skeleton
 
@@ -181,6 +181,7 @@ class OnePerson:
 
     def __init__(self, record):
         self.only = record
+        self.truth = GroundTruth(COCO17, (record,), (record.image_id,))
 
     def __len__(self):
         return 1
@@ -230,18 +231,18 @@ def nobody(image_id: int, annotation_id: int) -> PersonRecord:
 
 @given(st.integers(0, 1000))
 def test_a_split_keeps_images_together_and_loses_nobody(seed):
-    people = coco.CocoPeople(LSP14, tuple(nobody(i // 2, i) for i in range(60)))
+    people = coco.people_of(LSP14, [nobody(i // 2, i) for i in range(60)], {i: "" for i in range(30)})
     groups = coco.split_by_image(people, (0.5, 0.3, 0.2), seed)
     images = [{person.image_id for person in group.persons} for group in groups]
     assert sorted(p.annotation_id for g in groups for p in g.persons) == list(range(60))
     assert all(not a & b for i, a in enumerate(images) for b in images[i + 1 :])
-    fewer = coco.CocoPeople(LSP14, people.persons[::7])
+    fewer = coco.people_of(LSP14, people.annotated[::7], people.image_paths)
     for group, smaller in zip(groups, coco.split_by_image(fewer, (0.5, 0.3, 0.2), seed), strict=True):
         assert set(smaller.persons) <= set(group.persons)
 
 
 def test_a_split_has_about_the_fractions_and_depends_on_the_seed():
-    people = coco.CocoPeople(LSP14, tuple(nobody(i, i) for i in range(5000)))
+    people = coco.people_of(LSP14, [nobody(i, i) for i in range(5000)], {i: "" for i in range(5000)})
     sizes = [len(group) for group in coco.split_by_image(people)]
     np.testing.assert_allclose(np.array(sizes) / 5000, [0.8, 0.1, 0.1], atol=0.02)
     assert coco.split_by_image(people)[1].persons != coco.split_by_image(people, seed=1)[1].persons
