@@ -226,7 +226,7 @@ def test_a_skeleton_of_ones_own_survives_the_round_trip(tmp_path):
 
 
 def nobody(image_id: int, annotation_id: int) -> PersonRecord:
-    return PersonRecord(image_id, annotation_id, np.zeros(4), np.zeros((14, 2)), np.zeros(14, int), 0.0)
+    return PersonRecord(image_id, annotation_id, np.zeros(4), np.zeros((14, 2)), np.ones(14, int), 0.0)
 
 
 @given(st.integers(0, 1000))
