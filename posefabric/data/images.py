@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+from PIL.ExifTags import Base
 
 from posefabric.data.records import Image
 from posefabric.errors import UserError
@@ -17,7 +23,15 @@ from posefabric.errors import UserError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is read; other decoders of Pillow are never tried."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES_OF = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+}
+SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 """How files of these formats are recognised in a folder."""
 
 MAX_PIXELS = 178_956_970
@@ -30,6 +44,25 @@ _DECODER_ERRORS = (
 """What Pillow's decoders raise on damaged files."""
 
 
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says of itself: `format` is one of `FORMATS`, `hw` the upright size (EXIF orientation applied).
+
+    `notes` are oddities that the loader copes with: a suffix of another format, frames beyond the first.
+    """
+
+    format: str
+    hw: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """The header of an image file; nothing is decoded. Raises what `read_image` raises for a header like this."""
+    path = Path(path)
+    with _opened(path) as file:
+        return _header(path, file)
+
+
 def read_image(path: str | Path) -> Image:
     """The picture in a regular file, upright (EXIF orientation applied), RGB uint8.
 
@@ -38,21 +71,50 @@ def read_image(path: str | Path) -> Image:
     what is not one of `FORMATS`, is truncated or damaged, or has more than `MAX_PIXELS` pixels.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError("missing-file", f"image {path} does not exist")
-    if not path.is_file():
-        raise _bad(path, "is not a regular file")
+    with _opened(path) as file:
+        _header(path, file)
+        return np.ascontiguousarray(_rgb(PIL.ImageOps.exif_transpose(file)))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+    """The file, opened and its header read; whatever its decoder raises meanwhile becomes a `UserError`."""
     try:
-        with PIL.Image.open(path, formats=FORMATS) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise _too_large(path)
-            return np.ascontiguousarray(_rgb(PIL.ImageOps.exif_transpose(file)))
+        with _regular_file(path) as stream, PIL.Image.open(stream, formats=FORMATS) as file:
+            yield file
     except PIL.Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except UserError:
         raise
     except _DECODER_ERRORS as error:
         raise _bad(path, f"cannot be decoded: {error}") from error
+
+
+def _regular_file(path: Path) -> BinaryIO:
+    """The file, open to read; pipes, devices and folders are refused without waiting for them."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise UserError("missing-file", f"image {shown(path)} does not exist") from error
+    except OSError as error:
+        raise _bad(path, f"cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _bad(path, "is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _header(path: Path, file: PIL.Image.Image) -> ImageHeader:
+    if file.width * file.height > MAX_PIXELS:
+        raise _too_large(path)
+    format = "JPEG" if file.format == "MPO" else str(file.format)
+    notes = []
+    if path.suffix.lower() in SUFFIXES and path.suffix.lower() not in SUFFIXES_OF[format]:
+        notes.append(f"the content is {format}, the name ends in {path.suffix}")
+    if file.format != "MPO" and getattr(file, "is_animated", False):
+        notes.append("has several frames; the first is taken")
+    turned = PIL.Image.Image.getexif(file).get(Base.Orientation) in (5, 6, 7, 8)
+    return ImageHeader(format, file.size if turned else file.size[::-1], tuple(notes))
 
 
 def list_images(inputs: Sequence[str | Path]) -> list[Path]:
@@ -93,9 +155,15 @@ def _rgb(picture: PIL.Image.Image) -> Image:
     return np.asarray(picture.convert("RGB"))
 
 
+def shown(path: Path) -> str:
+    """A path as messages show it: on one line, even where its name holds a line break or no valid text."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
 def _bad(path: Path, found: str) -> UserError:
-    return UserError("bad-image", f"{path} {found}", f"a whole image file: {', '.join(FORMATS)}")
+    return UserError("bad-image", f"{shown(path)} {found}", f"a whole image file: {', '.join(FORMATS)}")
 
 
 def _too_large(path: Path) -> UserError:
-    return UserError("bad-image", f"{path} is too large", f"at most {MAX_PIXELS // 10**6} million pixels")
+    return UserError("bad-image", f"{shown(path)} is too large", f"at most {MAX_PIXELS // 10**6} million pixels")
