@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 
 from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError
+from posefabric.evaluation.mpii import read_mpii_predictions, read_mpii_truth
 from posefabric.evaluation.pck import PCKH_GROUPS, pck, pckh
 from posefabric.skeletons import COCO17, LSP14, MPII16, Skeleton
 
@@ -114,8 +113,8 @@ def test_pckh_equals_a_plain_loop(seed: int, skeleton: Skeleton) -> None:
 @pytest.mark.parametrize("network", ["bearpaw-hg_s1_b1.mat", "bearpaw-hg_s2_b1.mat"])
 def test_published_pckh_of_mpii(real_data: Path, network: str) -> None:
     predictions = real_data / "mpii" / "predictions"
-    records = mpii_valid(real_data / "mpii" / "annot" / "gt_valid.mat")
-    result = pckh(records, read_mat(predictions / network)["preds"], MPII16)
+    records = read_mpii_truth(real_data / "mpii" / "annot" / "gt_valid.mat")
+    result = pckh(records, read_mpii_predictions(predictions / network), MPII16)
     figures = json.loads((predictions / "expected_pckh.json").read_text())
     computed = figures["computed"][network]
     assert {group: round(result[group], 4) for group in PCKH_GROUPS} == {
@@ -132,8 +131,8 @@ def test_published_pckh_of_mpii(real_data: Path, network: str) -> None:
 
 def test_pckh_is_what_hrnets_evaluation_computes(real_data: Path) -> None:
     """HRNet weighs percentages by labelled counts, and prints entry 11 of a grid of 0.01 as 0.1."""
-    records = mpii_valid(real_data / "mpii" / "annot" / "gt_valid.mat")
-    predicted = read_mat(real_data / "mpii" / "predictions" / "bearpaw-hg_s2_b1.mat")["preds"]
+    records = read_mpii_truth(real_data / "mpii" / "annot" / "gt_valid.mat")
+    predicted = read_mpii_predictions(real_data / "mpii" / "predictions" / "bearpaw-hg_s2_b1.mat")
     result = pckh(records, predicted, MPII16)
     labelled = np.array([record.visibility > 0 for record in records])
     heads = np.array([record.head_size for record in records])
@@ -268,45 +267,3 @@ def in_box(record: PersonRecord) -> np.ndarray:
 
 def from_box(pose: np.ndarray, record: PersonRecord) -> np.ndarray:
     return record.bbox_xyxy[:2] + pose * (record.bbox_xyxy[2:] - record.bbox_xyxy[:2])
-
-
-def mpii_valid(path: Path) -> list[PersonRecord]:
-    fields = read_mat(path)
-    truth_xy = fields["pos_gt_src"].transpose(2, 0, 1).astype(float)
-    labelled = 1 - fields["jnt_missing"].T.astype(int)
-    heads = 0.6 * np.linalg.norm(fields["headboxes_src"][1] - fields["headboxes_src"][0], axis=0)
-    return [
-        PersonRecord(i, i + 1, np.zeros(4), xy, visibility, 0.0, head_size=float(head))
-        for i, (xy, visibility, head) in enumerate(zip(truth_xy, labelled, heads, strict=True))
-    ]
-
-
-MAT_TYPES = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8"}
-
-
-def read_mat(path: Path) -> dict[str, np.ndarray]:
-    """The numeric arrays of a MATLAB 5 file (little endian)."""
-    arrays = {}
-    for kind, body in mat_elements(path.read_bytes()[128:]):
-        if kind == 15:
-            ((kind, body),) = mat_elements(zlib.decompress(body))
-        flags, dims, name, *parts = mat_elements(body)
-        if flags[1][0] in range(6, 14):  # the numeric classes; cells and text are not needed
-            data_kind, data = parts[0]
-            shape = np.frombuffer(dims[1], "<i4")
-            arrays[name[1].decode()] = np.frombuffer(data, MAT_TYPES[data_kind]).reshape(shape, order="F")
-    return arrays
-
-
-def mat_elements(data: bytes) -> list[tuple[int, bytes]]:
-    """Split into (type, content); elements up to 4 bytes keep their size in the upper half of the type."""
-    elements, at = [], 0
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from("<II", data, at)
-        if kind >> 16:
-            elements.append((kind & 0xFFFF, data[at + 4 : at + 4 + (kind >> 16)]))
-            at += 8
-        else:
-            elements.append((kind, data[at + 8 : at + 8 + size]))
-            at += 8 + size + (-size % 8 if kind != 15 else 0)
-    return elements
