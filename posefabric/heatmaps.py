@@ -158,15 +158,18 @@ def _soft_argmax(maps: Float[Tensor, "B K h w"], peak: Int[Tensor, "B K 2"], sig
         across, down = _bell(found[..., 0], maps.shape[-1], sigma_px), _bell(found[..., 1], maps.shape[-2], sigma_px)
         columns = across * (down[..., None, :] @ mass).squeeze(-2)  # B K w
         rows = down * (mass @ across[..., None]).squeeze(-1)  # B K h
-        offset, variance = torch.stack([_moments(columns, found[..., 0]), _moments(rows, found[..., 1])], dim=-1)
+        (x, wide), (y, high) = _moments(columns, found[..., 0]), _moments(rows, found[..., 1])
+        offset, variance = torch.stack([x, y], dim=-1), torch.stack([wide, high], dim=-1)
         step = offset / (1 - variance / sigma_px**2).clamp(min=0.25)
         found = peak + (found + step - peak).clamp(-1, 1)
     return found
 
 
-def _moments(mass: Float[Tensor, "*N n"], origin: Float[Tensor, "*N"]) -> Float[Tensor, "2 *N"]:
+def _moments(
+    mass: Float[Tensor, "B K n"], origin: Float[Tensor, "B K"]
+) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
     """Mean and variance of the pixels' distances from an origin, weighted by their mass; 0 where there is none."""
     offsets = torch.arange(mass.shape[-1], device=mass.device) - origin[..., None]
     shares = mass / mass.sum(dim=-1, keepdim=True).clamp(min=1e-12)
     mean = (shares * offsets).sum(dim=-1)
-    return torch.stack([mean, (shares * offsets.square()).sum(dim=-1) - mean.square()])
+    return mean, (shares * offsets.square()).sum(dim=-1) - mean.square()
