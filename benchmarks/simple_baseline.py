@@ -76,7 +76,7 @@ def main() -> None:
     print(json.dumps(cost))
     source = {"width": arguments.width, "weights": arguments.weights and str(arguments.weights)}
     run = Run.start(
-        arguments.output, "simple-baseline", config.data_form(), describe(arguments.data, config.data) | source
+        arguments.output, "simple-baseline", config.data_form(), describe(arguments.data) | source
     )
     figures = train(run, config, net, people) | cost
     run.save_figures(figures)

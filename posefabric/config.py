@@ -26,7 +26,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-DecodeMethod = Literal["dark", "quarter", "argmax"]
+DecodeMethod = Literal["dark", "soft-argmax", "quarter", "argmax"]
 """How a heatmap's peak becomes a keypoint (`heatmaps.decode`)."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -138,6 +138,9 @@ class Augmentation:
 class DataSettings(Settings):
     """Crops and targets. `margin` grows the box (1.25: the person fills 80 %); `sigma_px` is in heatmap pixels.
 
+    `stretch_boxes` enlarges annotated boxes until they hold all labelled keypoints, as the paper's code does. It is off
+    because it looks at the answer: evaluated on such boxes a net seems better than it is, and detectors draw none.
+
     `mean` and `std` normalise RGB in [0, 1]. `in_memory` keeps every photograph once read, in each worker.
     `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs,
     `synthetic_variety` how hard they are (`SyntheticPeople`).
@@ -145,6 +148,7 @@ class DataSettings(Settings):
 
     margin: Positive = 1.25
     sigma_px: Positive = 2.0
+    stretch_boxes: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     augmentation: Augmentation = Augmentation()
@@ -198,11 +202,19 @@ class SearchSettings(Optimization):
 
 
 class EvaluationSettings(Settings):
-    """How heatmaps become keypoints. `flip_test` averages with the mirrored crop."""
+    """How heatmaps become keypoints, and keypoints results.
+
+    `flip_test` averages with the mirrored crop. Detected boxes below `box_threshold` are not looked at. `suppression`
+    removes a person whose OKS with a better one of the same image is above `suppression_oks` (`"hard"`), lowers its
+    score (`"soft"`), or neither (`"none"`). The defaults are those of the paper's code.
+    """
 
     batch_size: Count = 32
     decode: DecodeMethod = "quarter"
     flip_test: bool = False
+    box_threshold: Share = 0.0
+    suppression: Literal["hard", "soft", "none"] = "hard"
+    suppression_oks: Share = 0.9
 
 
 class Config(Settings):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from posefabric.data.loader import Batch, CropSettings, collate
 from posefabric.data.records import Image, PersonRecord
 from posefabric.data.transforms import make_sample
 from posefabric.errors import UserError
-from posefabric.evaluation.predictions import Predictions, to_coco_results
+from posefabric.evaluation.predictions import CONFIDENT, Predictions, to_coco_results
 from posefabric.models.net import PoseNet
 from posefabric.runs import Run
 from posefabric.skeletons import Skeleton
@@ -59,20 +59,30 @@ def infer(net: PoseNet, batch: Batch, config: Config) -> tuple[Float[np.ndarray,
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """N persons found in one image: `xy` (N, K, 2) image pixels, `score` (N, K), `box` (N, 4) xyxy."""
+    """N persons found in one image: `xy` (N, K, 2) image pixels, `score` (N, K), `box` (N, 4) xyxy.
+
+    A keypoint is `visible` where its score reaches `threshold`, which the run calibrated on its validation people.
+    """
 
     skeleton: Skeleton
     image: Image
     xy: Float[np.ndarray, "N K 2"]
     score: Float[np.ndarray, "N K"]
     box: Float[np.ndarray, "N 4"]
+    threshold: float = CONFIDENT
+
+    @property
+    def visible(self) -> Bool[np.ndarray, "N K"]:
+        """Which keypoints can be trusted to be there."""
+        return np.asarray(self.score >= self.threshold)
 
     def __len__(self) -> int:
         return len(self.xy)
 
-    def plot(self, threshold: float = 0.2) -> Image:
-        """The image with skeletons; keypoints below the threshold are left out."""
-        return draw.draw_people(self.image, self.xy, self.score, self.skeleton, threshold=threshold)
+    def plot(self, threshold: float | None = None) -> Image:
+        """The image with skeletons; keypoints that are not visible, or below another threshold, are left out."""
+        least = self.threshold if threshold is None else threshold
+        return draw.draw_people(self.image, self.xy, self.score, self.skeleton, threshold=least)
 
     def to_coco(self, image_id: int = 0) -> list[dict[str, object]]:
         """COCO keypoint results, one per person."""
@@ -81,18 +91,18 @@ class Poses:
             keypoints_xy=self.xy,
             scores=self.score,
             image_ids=np.full(count, image_id),
-            annotation_ids=np.zeros(count, dtype=np.int64),
+            annotation_ids=np.full(count, -1),
             box_scores=np.ones(count),
         )
         return to_coco_results(found)
 
 
 class Predictor:
-    """A trained net and how it is to be used."""
+    """A trained net and how it is to be used; `threshold` is the score from which on a keypoint is visible."""
 
-    def __init__(self, net: PoseNet, config: Config, device: str = "cpu") -> None:
+    def __init__(self, net: PoseNet, config: Config, device: str = "cpu", threshold: float = CONFIDENT) -> None:
         self.net = net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.config, self.device = config, device
+        self.config, self.device, self.threshold = config, device, threshold
 
     @property
     def skeleton(self) -> Skeleton:
@@ -118,7 +128,14 @@ class Predictor:
             xy, score = infer(self.net, batch.to(self.device), self.config)
             found.append(xy)
             scores.append(score)
-        return Poses(self.skeleton, pixels, np.concatenate(found), np.concatenate(scores), boxes.reshape(-1, 4))
+        return Poses(
+            self.skeleton,
+            pixels,
+            np.concatenate(found),
+            np.concatenate(scores),
+            boxes.reshape(-1, 4),
+            self.threshold,
+        )
 
 
 def load(path: str | Path) -> Predictor:
@@ -127,7 +144,9 @@ def load(path: str | Path) -> Predictor:
     net = PoseNet(run.architecture())
     inherit(net, load_tensors(run.path / "weights.safetensors"))
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
-    return Predictor(net, run.config, "cuda" if on_gpu else "cpu")
+    calibrated: float | None = run.record.get("visible_threshold")
+    threshold = CONFIDENT if calibrated is None else calibrated
+    return Predictor(net, run.config, "cuda" if on_gpu else "cpu", threshold)
 
 
 def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:

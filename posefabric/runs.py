@@ -110,6 +110,10 @@ class Run:
     def save_figures(self, figures: Mapping[str, Any]) -> None:
         write_atomic(self.path / "evaluation.json", to_text(figures))
 
+    def save_diagnosis(self, diagnosis: Mapping[str, Any]) -> None:
+        """What goes wrong where, for the report (`evaluation.diagnosis`)."""
+        write_atomic(self.path / "diagnosis.json", to_text(diagnosis))
+
 
 def next_output(command: str) -> Path:
     """`runs/<command>-<n>` with the first free n."""

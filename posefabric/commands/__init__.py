@@ -7,8 +7,9 @@ imported only inside the commands that need it, so that `--help` is quick.
 from posefabric.commands.arguments import Result
 from posefabric.commands.datasets import synthesize
 from posefabric.commands.learning import demo, derive, import_weights, search, train
+from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
-from posefabric.commands.using import evaluate, predict, profile, report, show
+from posefabric.commands.using import predict, profile, report, show
 
 __all__ = [
     "Result",

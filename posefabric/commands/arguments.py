@@ -17,6 +17,7 @@ from posefabric.runs import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from posefabric.data.records import People
+    from posefabric.data.sources import Where
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ Recipe = Annotated[str, typer.Option("--recipe", help="A published run, or 'smok
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML file of keys that differ from the recipe.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="a.b=v, any key of the configuration.")]
 Images = Annotated[Path | None, typer.Option("--images", help="The folder of the images of a COCO JSON.")]
+Category = Annotated[str | None, typer.Option("--category", help="Which category of a file that has several.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Where to write; the same again resumes a run.")]
 
 
@@ -43,11 +45,11 @@ def read_settings(recipe_name: str, file: Path | None, assignments: list[str]) -
     return override(read_config(file, base) if file else base, assignments)
 
 
-def open_split(data: str, split: str, settings: Config, images: Path | None) -> People:
+def open_split(data: str, split: str, settings: Config, where: Where) -> People:
     """One split of DATA; an empty one is an error."""
     from posefabric.data.sources import open_people
 
-    people = open_people(data, split, settings.data, images)
+    people = open_people(data, split, settings.data, where)
     if len(people) == 0:
         raise UserError(
             "bad-dataset",
@@ -66,7 +68,7 @@ def check_skeletons(described: Architecture, keypoints: tuple[str, ...], data: s
 
 def headline(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures people look at first; the rest is in `evaluation.json`."""
-    keys = ("AP", "AR", "PCKh@0.5", "PCK@0.2", "PCK@0.2/box", "parameters", "macs")
+    keys = ("boxes", "AP", "AR", "PCKh@0.5", "PCK@0.2", "PCK@0.2/box", "parameters", "macs")
     return {key: figures[key] for key in keys if key in figures}
 
 

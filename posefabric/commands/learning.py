@@ -14,6 +14,7 @@ from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
 from posefabric.commands.arguments import (
     Assignments,
+    Category,
     ConfigFile,
     Data,
     Images,
@@ -49,18 +50,20 @@ def search(
     config: ConfigFile = None,
     set: Assignments = None,
     images: Images = None,
+    category: Category = None,
     output: Output = None,
 ) -> Result:
     """Search an architecture: a run folder that ends in the derived net and its inherited weights."""
-    from posefabric.data.sources import describe
+    from posefabric.data.sources import Where, describe
     from posefabric.engine.search import search as run_search
 
     flags = [f"search.strategy={strategy}"] * (strategy is not None) + [f"model.parts={parts}"] * (parts is not None)
     settings = read_settings(recipe, config, [*(set or []), *flags])
-    train_people, val_people = (open_split(data, split, settings, images) for split in ("train", "val"))
+    where = Where(images, category)
+    train_people, val_people = (open_split(data, split, settings, where) for split in ("train", "val"))
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
     folder = output or next_output("search")
-    run = Run.start(folder, "search", settings.data_form(), describe(data, settings.data))
+    run = Run.start(folder, "search", settings.data_form(), describe(data, where))
     if not run.finished:
         run_search(run, settings, supernet, train_people, val_people)
     return Result(headline(run.figures()), folder)
@@ -85,7 +88,8 @@ def derive(
     opened.save_architecture(derived)
     opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
     shutil.rmtree(run / "pictures", ignore_errors=True)
-    opened.note(derived=method)
+    (run / "diagnosis.json").unlink(missing_ok=True)
+    opened.note(derived=method, visible_threshold=None)
     write_report([run], run / "report.html")
     if output is not None:
         write_text(output, documents.to_json(derived))
@@ -100,23 +104,25 @@ def train(
     config: ConfigFile = None,
     set: Assignments = None,
     images: Images = None,
+    category: Category = None,
     output: Output = None,
 ) -> Result:
     """Train an architecture, from scratch or from a search's weights."""
     from posefabric.checkpoints import load_tensors
-    from posefabric.data.sources import describe
+    from posefabric.data.sources import Where, describe
     from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
 
     settings = read_settings(recipe, config, set or [])
     described = read_architecture(architecture)
     settings = _with_net(settings, described, set or [])
-    people = open_split(data, "train", settings, images), open_split(data, "val", settings, images)
+    where = Where(images, category)
+    people = open_split(data, "train", settings, where), open_split(data, "val", settings, where)
     check_skeletons(described, people[0].skeleton.keypoints, data)
     inherited = load_tensors(weights / "weights.safetensors") if weights else None
     folder = output or next_output("train")
     source = {"architecture": documents.to_data(described), "weights": weights and str(weights)}
-    run = Run.start(folder, "train", settings.data_form(), describe(data, settings.data) | source)
+    run = Run.start(folder, "train", settings.data_form(), describe(data, where) | source)
     if not run.finished:
         run_train(run, settings, build_net(described, settings, inherited), people)
     return Result(headline(run.figures()), folder)

@@ -1,4 +1,4 @@
-"""Commands that use what was found: `evaluate`, `predict`, `show`, `profile`, `report`."""
+"""Commands that use what was found: `predict`, `show`, `profile`, `report`."""
 
 from __future__ import annotations
 
@@ -10,45 +10,19 @@ import typer
 
 from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
-from posefabric.commands.arguments import Data, Images, Result, RunFolder, check_skeletons, open_split, write_text
-from posefabric.config import override
+from posefabric.commands.arguments import Result, RunFolder, write_text
 from posefabric.errors import UserError
 from posefabric.recipes import RECIPES, recipe
 from posefabric.runs import make_folder, next_output
-
-
-def evaluate(
-    run: RunFolder,
-    data: Data,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop.")] = False,
-    images: Images = None,
-    output: Annotated[Path | None, typer.Option(help="Write COCO results (keypoints.json) here.")] = None,
-) -> Result:
-    """Measure a trained net on people, cut out by their ground-truth boxes."""
-    from posefabric.data.records import records
-    from posefabric.engine.evaluate import figures, predict_people
-    from posefabric.evaluation.predictions import to_coco_results
-    from posefabric.predictor import load
-
-    predictor = load(run)
-    settings = override(predictor.config, [f"evaluation.flip_test={str(flip_test).lower()}"] if flip_test else [])
-    people = open_split(data, split, settings, images)
-    check_skeletons(predictor.net.architecture, people.skeleton.keypoints, data)
-    found = predict_people(predictor.net, people, settings, predictor.device)
-    persons = list(records(people))
-    if output is not None:
-        write_text(output, json.dumps(to_coco_results(found)))
-    return Result(
-        figures(persons, found, people.skeleton), output, text=f"{len(persons)} persons in ground-truth boxes"
-    )
 
 
 def predict(
     run: RunFolder,
     inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     boxes: Annotated[Path | None, typer.Option(help="JSON: file name -> list of x1, y1, x2, y2.")] = None,
-    threshold: Annotated[float, typer.Option(help="Keypoints below this score are not drawn.")] = 0.2,
+    threshold: Annotated[
+        float | None, typer.Option(help="Keypoints below this score are not drawn; the run's own unless said.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
 ) -> Result:
     """Find keypoints in images: pictures with skeletons, and `keypoints.json` (COCO results)."""

@@ -1,7 +1,8 @@
 """What a user calls DATA: the built-in synthetic people, a dataset YAML, or a COCO keypoint JSON.
 
-A dataset YAML has `images` (one folder, or one per split), `train`, `val`, optionally `test` (COCO keypoint JSON), and
-optionally `skeleton` (a built-in name or its fields). Paths are relative to the YAML.
+A dataset YAML has `images` (one folder, or one per split) and either `train`, `val` and optionally `test` (COCO
+keypoint JSON), or `annotations`, one file that is split by image. Optional are `category`, for files of several, and
+`skeleton` (a built-in name or its fields). Paths are relative to the YAML.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from posefabric import documents
-from posefabric.config import DataSettings
+from posefabric.config import Config, DataSettings
 from posefabric.data import coco
+from posefabric.data.boxes import ANNOTATED, STRETCHED, detected, stretched, unlabelled
+from posefabric.data.coco import CocoPeople
 from posefabric.data.memory import InMemory
 from posefabric.data.records import People
 from posefabric.data.synthetic import SyntheticPeople
@@ -36,21 +39,73 @@ class DatasetFile:
     """A dataset YAML as written."""
 
     images: str | Mapping[str, str]
-    train: str
-    val: str
+    train: str | None = None
+    val: str | None = None
     test: str | None = None
+    annotations: str | None = None
+    category: str | None = None
     skeleton: Any = None
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def __post_init__(self) -> None:
+        named = [name for name in SPLITS if getattr(self, name)]
+        if self.annotations and named:
+            raise UserError(
+                "bad-dataset", f"annotations beside {', '.join(named)}", "annotations alone, or train and val"
+            )
+        if not self.annotations and not (self.train and self.val):
+            raise UserError("bad-dataset", "no annotation files", "train and val, or annotations (split by image)")
 
-def open_people(data: str, split: str, settings: DataSettings, images: Path | None = None) -> People:
+    def annotations_of(self, split: str) -> str | None:
+        """The file that holds a split."""
+        name: str | None = self.annotations or getattr(self, split)
+        return name
+
+    def files(self) -> list[str]:
+        """Every annotation file it names, once."""
+        return list(dict.fromkeys(name for split in SPLITS if (name := self.annotations_of(split))))
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a command adds to DATA: the folder of a COCO JSON's images, and which of its categories is meant."""
+
+    images: Path | None = None
+    category: str | None = None
+
+
+def open_people(data: str, split: str, settings: DataSettings, where: Where = Where()) -> People:
     """One split of DATA. Raises `UserError` for anything that is no dataset."""
-    people = _open(data, split, settings, images)
+    people = _open(data, split, settings, where)
     return InMemory(people) if settings.in_memory else people
 
 
-def _open(data: str, split: str, settings: DataSettings, images: Path | None) -> People:
+def open_evaluated(
+    data: str, split: str, config: Config, where: Where = Where(), boxes: Path | None = None
+) -> tuple[People, str]:
+    """One split as a net is measured on it, and in words where its boxes come from.
+
+    `boxes`, a COCO detection result file, puts the persons that a detector found in the place of those annotated. A
+    split without a single label (a test set) gives everybody annotated.
+    """
+    if data == SYNTHETIC:
+        if boxes:
+            raise UserError("bad-dataset", f"--boxes with '{SYNTHETIC}'", "a dataset of files, whose images have ids")
+        return _open(data, split, config.data, where), ANNOTATED
+    people = _read_people(Path(data), split, where)
+    if boxes:
+        from posefabric.data.results import read_boxes
+
+        found = read_boxes(boxes, people.image_paths, people.category_id)
+        people = detected(people, found, config.evaluation.box_threshold)
+        return people, f"{len(people)} boxes of {boxes.name}"
+    if len(people) == 0:
+        return unlabelled(people), ANNOTATED
+    return (stretched(people), STRETCHED) if config.data.stretch_boxes else (people, ANNOTATED)
+
+
+def _open(data: str, split: str, settings: DataSettings, where: Where) -> People:
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     if data == SYNTHETIC:
@@ -61,32 +116,41 @@ def _open(data: str, split: str, settings: DataSettings, images: Path | None) ->
             image_hw=settings.synthetic_hw,
             variety=settings.synthetic_variety,
         )
-    path = Path(data)
+    people = _read_people(Path(data), split, where)
+    return stretched(people) if settings.stretch_boxes else people
+
+
+def _read_people(path: Path, split: str, where: Where) -> CocoPeople:
     if path.suffix in (".yaml", ".yml"):
-        return _from_yaml(path, split)
+        return _from_yaml(path, split, where)
     if path.suffix == ".json":
-        groups = coco.split_by_image(coco.load(path, images))
-        counts = ", ".join(f"{name} {len(group)}" for name, group in zip(SPLITS, groups, strict=True))
-        logger.warning("%s names no splits: its persons are split by image: %s", path.name, counts)
-        return groups[SPLITS.index(split)]
-    raise UserError("bad-dataset", f"{data} is no dataset", f"a .yaml, a .json or '{SYNTHETIC}'")
+        return _share(coco.load(path, where.images, category=where.category), split, path.name)
+    raise UserError("bad-dataset", f"{path} is no dataset", f"a .yaml, a .json or '{SYNTHETIC}'")
 
 
-def describe(data: str, settings: DataSettings) -> dict[str, Any]:
-    """What a run records of its data: the name, and a hash of the annotations it stands on."""
+def _share(people: CocoPeople, split: str, name: str) -> CocoPeople:
+    """The part of one file that is the split; images are dealt out by a hash of their ids."""
+    groups = coco.split_by_image(people)
+    counts = ", ".join(f"{split_name} {len(group)}" for split_name, group in zip(SPLITS, groups, strict=True))
+    logger.warning("%s names no splits: its persons are split by image: %s", name, counts)
+    return groups[SPLITS.index(split)]
+
+
+def describe(data: str, where: Where = Where()) -> dict[str, Any]:
+    """What a run records of its data: name, a hash of the annotations it stands on, category where one is named."""
     if data == SYNTHETIC:
         return {"name": data}
     path = Path(data)
     files = [path]
     if path.suffix in (".yaml", ".yml"):
-        file = _read(path)
-        files += [path.parent / name for name in (file.train, file.val, file.test) if name]
+        files += [path.parent / name for name in _read(path).files()]
     digest = hashlib.sha256()
     for name in files:
         if not name.is_file():
             raise UserError("missing-file", f"{name} does not exist")
         digest.update(name.read_bytes())
-    return {"name": path.name, "sha256": digest.hexdigest()}
+    category = {"category": where.category} if where.category else {}
+    return {"name": path.name, "sha256": digest.hexdigest(), **category}
 
 
 def _read(path: Path) -> DatasetFile:
@@ -94,9 +158,9 @@ def _read(path: Path) -> DatasetFile:
     return documents.from_data(DatasetFile, data, code="bad-dataset", where=str(path))
 
 
-def _from_yaml(path: Path, split: str) -> People:
+def _from_yaml(path: Path, split: str, where: Where) -> CocoPeople:
     file = _read(path)
-    annotations = {"train": file.train, "val": file.val, "test": file.test}[split]
+    annotations = file.annotations_of(split)
     if annotations is None:
         raise UserError("bad-dataset", f"{path} has no '{split}' split", "a COCO keypoint JSON under that key")
     images = file.images if isinstance(file.images, str) else file.images.get(split)
@@ -105,4 +169,6 @@ def _from_yaml(path: Path, split: str) -> People:
     skeleton: Skeleton | None = None
     if file.skeleton is not None:
         skeleton = skeleton_from_data(file.skeleton, where=f"{path}: skeleton")
-    return coco.load(path.parent / annotations, path.parent / images, skeleton)
+    folder = where.images or path.parent / images
+    people = coco.load(path.parent / annotations, folder, skeleton, where.category or file.category)
+    return _share(people, split, path.name) if file.annotations else people

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
 from posefabric.config import Config
+from posefabric.data.boxes import ANNOTATED, STRETCHED
 from posefabric.data.images import write_image
 from posefabric.data.records import Image, People, records
 from posefabric.data.transforms import make_sample
 from posefabric.draw import contact_sheet, draw_people
-from posefabric.engine.evaluate import figures, predict_people
+from posefabric.engine.evaluate import predict_people
+from posefabric.evaluation.figures import figures
 from posefabric.evaluation.oks import oks
 from posefabric.evaluation.predictions import Predictions
 from posefabric.geometry import invert, transform_points
@@ -24,13 +27,29 @@ PEOPLE_PER_SHEET = 8
 CANVAS_HW = (256, 192)
 
 
-def measure(run: Run, net: PoseNet, people: People, config: Config) -> dict[str, float]:
-    """Measure a net on people; figures and pictures go into the run folder."""
+def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate: bool = True) -> dict[str, Any]:
+    """Measure a net on people; figures, diagnosis and pictures go into the run folder.
+
+    `calibrate` notes the score from which on a keypoint counts as visible; validation people decide it, no others.
+    """
     found = predict_people(net, people, config, device=str(next(net.parameters()).device))
     persons = list(records(people))
     cost = count(net.architecture)
-    measured = figures(persons, found, people.skeleton) | {"parameters": cost.parameters, "macs": cost.macs}
+    boxes = STRETCHED if config.data.stretch_boxes else ANNOTATED
+    measured = {
+        "boxes": boxes,
+        **figures(people.truth, found),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+    }
+    from posefabric.evaluation.diagnosis import diagnosis_of
+    from posefabric.evaluation.visibility import calibrated_threshold
+
+    if calibrate:
+        threshold = calibrated_threshold(found.keypoints_xy, found.scores, persons, people.skeleton.sigmas)
+        run.note(visible_threshold=threshold)
     run.save_figures(measured)
+    run.save_diagnosis(diagnosis_of(people.truth, found))
     save_pictures(run, people, found, config)
     return measured
 

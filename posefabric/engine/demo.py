@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def run_demo(output: Path) -> tuple[dict[str, Any], Path]:
     """Search, derive, train, evaluate on unseen people, predict, report. Gives the figures and the report's path."""
     chosen = recipe("demo")
-    config, data = chosen.config, describe(SYNTHETIC, chosen.config.data)
+    config, data = chosen.config, describe(SYNTHETIC)
     people = {split: open_people(SYNTHETIC, split, config.data) for split in ("train", "val", "test")}
     logger.info("1 of 4: searching one fabric per body part")
     found = Run.start(output / "search", "search", config.data_form(), data)
@@ -35,7 +35,7 @@ def run_demo(output: Path) -> tuple[dict[str, Any], Path]:
         net = build_net(found.architecture(), config, load_tensors(found.path / "weights.safetensors"))
         train(trained, config, net, (people["train"], people["val"]))
     logger.info("3 of 4: evaluating on people it has never seen")
-    measured = measure(trained, load(trained.path).net, people["test"], config)
+    measured = measure(trained, load(trained.path).net, people["test"], config, calibrate=False)
     logger.info("4 of 4: drawing and reporting")
     draw_fabrics(found.architecture(), output / "fabrics.png")
     return measured, write_report([found.path, trained.path], output / "report.html")

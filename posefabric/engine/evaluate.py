@@ -1,25 +1,17 @@
-"""Stage 10 of the walk: a net and a set of people give figures, by the field's own metrics."""
+"""Stages 2 to 10 of the walk without learning: a net looks at people, and what it found is measured."""
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from posefabric.config import Config
+from posefabric.config import Config, EvaluationSettings
 from posefabric.data.loader import evaluation_batches
-from posefabric.data.records import People, PersonRecord, records
-from posefabric.errors import UserError
-from posefabric.evaluation.oks import oks_metrics
-from posefabric.evaluation.pck import pck, pckh
-from posefabric.evaluation.predictions import Predictions, to_coco_results
+from posefabric.data.records import People, records
+from posefabric.evaluation.figures import figures
+from posefabric.evaluation.predictions import Predictions, take
 from posefabric.models.net import PoseNet
 from posefabric.predictor import crop_settings, infer
-from posefabric.skeletons import Skeleton
-
-logger = logging.getLogger(__name__)
 
 
 def predict_people(net: PoseNet, people: People, config: Config, device: str = "cpu") -> Predictions:
@@ -33,31 +25,34 @@ def predict_people(net: PoseNet, people: People, config: Config, device: str = "
     )
     found = [infer(net, batch.to(device), config) for batch in batches]
     persons = list(records(people))
+    count = people.skeleton.num_keypoints
     return Predictions(
-        keypoints_xy=np.concatenate([xy for xy, _ in found]),
-        scores=np.concatenate([scores for _, scores in found]),
-        image_ids=np.array([person.image_id for person in persons]),
-        annotation_ids=np.array([person.annotation_id for person in persons]),
-        box_scores=np.array([person.score for person in persons]),
+        keypoints_xy=np.concatenate([np.zeros((0, count, 2)), *(xy for xy, _ in found)]),
+        scores=np.concatenate([np.zeros((0, count)), *(scores for _, scores in found)]),
+        image_ids=np.array([person.image_id for person in persons], dtype=np.int64),
+        annotation_ids=np.array([person.annotation_id for person in persons], dtype=np.int64),
+        box_scores=np.array([person.score for person in persons], dtype=np.float64),
     )
 
 
-def figures(persons: Sequence[PersonRecord], found: Predictions, skeleton: Skeleton) -> dict[str, float]:
-    """OKS-AP, PCK and, where the data has head sizes, PCKh. What cannot be measured is left out with a warning."""
-    measured = dict(oks_metrics(persons, to_coco_results(found), skeleton))
-    has_heads = "head_top" in skeleton.keypoints or any(person.head_size for person in persons)
-    for metric in (pckh, pck) if has_heads else (pck,):
-        try:
-            values = metric(persons, found.keypoints_xy, skeleton)
-            measured |= {key: value for key, value in values.items() if metric is pck or not key.startswith("persons")}
-        except UserError as error:
-            if error.code != "missing-keypoints":
-                raise
-            logger.warning("%s is left out: %s", metric.__name__, error.finding)
-    return measured
+def survivors(found: Predictions, people: People, settings: EvaluationSettings) -> Predictions:
+    """The poses in detected boxes that are left when every image keeps each person once (OKS suppression).
+
+    `found` are the poses of these people, in their order; OKS takes a pose's area from its person's box.
+    """
+    if settings.suppression == "none" or len(found) == 0:
+        return found
+    from posefabric.evaluation.suppression import Suppression
+
+    corners = np.array([person.bbox_xyxy for person in records(people)]).reshape(-1, 2, 2)
+    areas = np.prod(corners[:, 1] - corners[:, 0], axis=1)
+    suppression = Suppression(
+        people.skeleton.sigmas, threshold=settings.suppression_oks, soft=settings.suppression == "soft"
+    )
+    rows, scores = suppression.keep(found.keypoints_xy, found.person_scores, areas, found.image_ids)
+    return take(found, rows, scores)
 
 
 def evaluate(net: PoseNet, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
-    """The figures of a net on people."""
-    persons = list(records(people))
-    return figures(persons, predict_people(net, people, config, device), people.skeleton)
+    """The figures of a net on people in their own boxes."""
+    return figures(people.truth, predict_people(net, people, config, device))

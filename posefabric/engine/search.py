@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ SUPERNET_FILE = "supernet.json"
 """The mixture that was found, beside the derived `architecture.json`; the weights fit both."""
 
 
-def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, float]:
+def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, Any]:
     """Search in a run folder. Gives the figures of the derived net with inherited weights, and the mixture's."""
     began = time.monotonic()
     settings = config.search

@@ -35,7 +35,7 @@ def build_net(architecture: Architecture, config: Config, weights: Mapping[str, 
     return net
 
 
-def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People]) -> dict[str, float]:
+def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People]) -> dict[str, Any]:
     """Train a net in a run folder on (train, val) people; the figures of the result."""
     began = time.monotonic()
     settings = config.train

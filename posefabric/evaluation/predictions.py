@@ -22,7 +22,7 @@ class Predictions:
 
     `keypoints_xy` are float pixels of the image, 0-based. `box_scores` are those of the boxes the persons
     were cropped from, 1 for annotated boxes; then `annotation_ids` name the records, in their order. A
-    detected box has annotation id 0. Values that are not finite raise `UserError("bad-prediction")`.
+    detected box has annotation id -1. Values that are not finite raise `UserError("bad-prediction")`.
     """
 
     keypoints_xy: Float[np.ndarray, "N K 2"]
@@ -48,6 +48,39 @@ class Predictions:
         confident = self.scores > CONFIDENT
         total = np.where(confident, self.scores, 0).sum(axis=1, dtype=np.float64)
         return np.asarray(self.box_scores * total / np.maximum(confident.sum(axis=1), 1))
+
+
+def take(found: Predictions, rows: Int[np.ndarray, " M"], person_scores: Float[np.ndarray, " M"]) -> Predictions:
+    """Some of the persons, with these scores; the change is the box score's."""
+    before = found.person_scores[rows]
+    changes = np.divide(person_scores, before, out=np.ones_like(before), where=before > 0)
+    return Predictions(
+        keypoints_xy=found.keypoints_xy[rows],
+        scores=found.scores[rows],
+        image_ids=found.image_ids[rows],
+        annotation_ids=found.annotation_ids[rows],
+        box_scores=found.box_scores[rows] * changes,
+    )
+
+
+def of_persons(
+    keypoints_xy: Float[np.ndarray, "N K 2"],
+    persons: Sequence[PersonRecord],
+    scores: Float[np.ndarray, "N K"] | None = None,
+) -> Predictions:
+    """Poses of annotated persons, in their order; every score is 1 unless given.
+
+    Raises `UserError("bad-prediction")` where there are more or fewer poses than persons.
+    """
+    if len(keypoints_xy) != len(persons):
+        raise UserError("bad-prediction", f"{len(keypoints_xy)} poses", f"{len(persons)}, one for every person")
+    return Predictions(
+        keypoints_xy=keypoints_xy,
+        scores=np.ones(keypoints_xy.shape[:2]) if scores is None else scores,
+        image_ids=np.array([person.image_id for person in persons], dtype=np.int64),
+        annotation_ids=np.array([person.annotation_id for person in persons], dtype=np.int64),
+        box_scores=np.ones(len(persons)),
+    )
 
 
 def to_coco_results(predictions: Predictions, category_id: int = 1) -> list[dict[str, Any]]:

@@ -48,6 +48,8 @@ def headline_figures(run: RunNotes) -> Iterator[tuple[str, str]]:
             yield name, f"{value:.3f}" if name == "AP" else f"{value:.1f} %"
     if _is_number(run.evaluation.get("mixture/PCK@0.2")):
         yield "PCK@0.2 of the mixture", f"{run.evaluation['mixture/PCK@0.2']:.1f} %"
+    if isinstance(run.evaluation.get("boxes"), str):
+        yield "Persons from", run.evaluation["boxes"]
     for key, name in (("parameters", "Parameters"), ("macs", "MACs")):
         if _is_number(run.evaluation.get(key)):
             yield name, magnitude(run.evaluation[key])
