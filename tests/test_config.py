@@ -14,7 +14,8 @@ from posefabric.architecture import FABRIC_SPACES, Backbone
 from posefabric.config import BackboneSettings, Config, merge, override, read_config
 from posefabric.errors import UserError
 from posefabric.genotype import everything
-from posefabric.recipes import FIGURE_1, RECIPES, recipe
+from posefabric.published import FIGURE_1, PUBLISHED
+from posefabric.recipes import RECIPES, recipe
 from posefabric.skeletons import COCO17, MPII16
 
 BASE = Config()
@@ -255,3 +256,37 @@ def test_the_published_topology_keeps_what_the_figure_keeps() -> None:
 def test_an_unknown_recipe_is_named_with_a_suggestion() -> None:
     with pytest.raises(UserError, match="unknown recipe 'coco_our1'; did you mean 'coco_ours1'"):
         recipe("coco_our1")
+
+
+NOT_OF_THE_PAPER = (
+    "seed",
+    "accelerator",
+    "data.num_workers",
+    "data.in_memory",
+    "data.synthetic",
+    "evaluation.batch_size",
+)
+"""What decides where and how fast a run is computed, not what."""
+
+
+def keys_of(data, path=""):
+    """Dotted keys of all settings."""
+    for key, value in data.items():
+        below = f"{path}.{key}" if path else key
+        yield from keys_of(value, below) if isinstance(value, dict) else [below]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_setting_of_the_papers_rows_names_its_source(name):
+    chosen = recipe(name)
+    keys = [key for key in keys_of(chosen.config.data_form()) if not key.startswith(NOT_OF_THE_PAPER)]
+    for key in keys:
+        steps = key.split(".")
+        assert any(".".join(steps[:n]) in chosen.sources for n in range(1, len(steps) + 1)), key
+    for source in chosen.sources:
+        assert any(f"{key}.".startswith(f"{source}.") for key in keys), f"{source} is no setting"
+
+
+def test_only_the_papers_coco_rows_stretch_boxes():
+    stretching = {name for name in RECIPES if recipe(name).config.data.stretch_boxes}
+    assert stretching == {"coco_ours1", "coco_ours2", "coco_ours3", "coco_ours3_published"}

@@ -18,7 +18,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, whole."
     chosen = recipe(name)
     return Result(
         {"summary": chosen.summary, "published": chosen.published, "skeleton": chosen.skeleton.name}
-        | {"config": chosen.config.data_form()}
+        | {"config": chosen.config.data_form(), "sources": chosen.sources}
     )
 
 
