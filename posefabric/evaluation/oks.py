@@ -32,26 +32,36 @@ from posefabric.skeletons import Skeleton
 OKS_KEYS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """The keys of `oks_metrics`, in the order of COCO's `stats`."""
 
+OKS_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+"""The OKS values that COCO's AP is the mean over."""
+
 
 def oks_metrics(
     records: Sequence[PersonRecord],
     results: Sequence[Mapping[str, Any]],
     skeleton: Skeleton,
     image_ids: Iterable[int] = (),
+    category_id: int = 1,
 ) -> dict[str, float]:
     """COCO's keypoint metrics of results (`to_coco_results`) against records; keys `OKS_KEYS`, 0 to 1.
 
-    The category is 1. All images of the records take part, with results or without. `image_ids` adds images
-    without an annotated person, where every result is a false positive. -1 stands where no record is in an
-    area range. Raises as `coco_metrics`.
+    All images of the records take part, with results or without. `image_ids` adds images without an
+    annotated person, where every result is a false positive. Results carry `category_id`. -1 stands where no
+    record is in an area range. Raises as `coco_metrics`.
     """
+    return coco_metrics(coco_annotations(records, image_ids, category_id), results, skeleton.sigmas)
+
+
+def coco_annotations(
+    records: Sequence[PersonRecord], image_ids: Iterable[int] = (), category_id: int = 1
+) -> dict[str, Any]:
+    """Records as the content of a COCO annotation file, all that `coco_metrics` needs; images as in `oks_metrics`."""
     images = {record.image_id for record in records}.union(image_ids)
-    ground_truth = {
+    return {
         "images": [{"id": image_id} for image_id in sorted(images)],
-        "categories": [{"id": 1}],
-        "annotations": [_annotation(record) for record in records],
+        "categories": [{"id": category_id}],
+        "annotations": [_annotation(record) | {"category_id": category_id} for record in records],
     }
-    return coco_metrics(ground_truth, results, skeleton.sigmas)
 
 
 def coco_metrics(
@@ -64,6 +74,29 @@ def coco_metrics(
     entry: fields that are missing, not finite or of a wrong length, and images the ground truth does not
     list.
     """
+    evaluator = _evaluated(ground_truth, results, sigmas)
+    if evaluator is None:
+        return dict.fromkeys(OKS_KEYS, -1.0)
+    return {key: float(value) for key, value in zip(OKS_KEYS, evaluator.stats, strict=True)}
+
+
+def coco_precision(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+) -> Float[np.ndarray, "thresholds recalls"]:
+    """COCO's interpolated precision at `OKS_THRESHOLDS` and the recalls 0, 0.01, ..., 1; their mean is AP.
+
+    -1 everywhere where no person is labelled. Arguments and errors are those of `coco_metrics`.
+    """
+    evaluator = _evaluated(ground_truth, results, sigmas)
+    if evaluator is None:
+        return np.full((len(OKS_THRESHOLDS), 101), -1.0)
+    return np.asarray(evaluator.eval["precision"], dtype=np.float64)[:, :, 0, 0, -1]
+
+
+def _evaluated(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+) -> COCOeval_faster | None:
+    """The evaluator after its work; None where nobody is annotated."""
     for section in ("images", "annotations", "categories"):
         if section not in ground_truth:
             raise UserError("bad-annotation", f"the annotations have no '{section}'", "COCO keypoint JSON")
@@ -74,12 +107,12 @@ def coco_metrics(
     ]
     detections = _detections(results, ids, len(sigmas))
     if not persons:
-        return dict.fromkeys(OKS_KEYS, -1.0)
+        return None
     sections = {section: [{"id": i} for i in sorted(ids[section])] for section in ids}
     truth = COCO({**sections, "annotations": persons})
     evaluator = COCOeval_faster(truth, truth.loadRes(detections), iouType="keypoints", kpt_oks_sigmas=list(sigmas))
     evaluator.run()
-    return {key: float(value) for key, value in zip(OKS_KEYS, evaluator.stats, strict=True)}
+    return evaluator
 
 
 def oks(
@@ -89,11 +122,28 @@ def oks(
 
     Raises `UserError("bad-prediction")` as `distances_px`.
     """
-    area = np.array([record.area for record in records])[:, None] + np.spacing(1)
+    values = keypoint_similarity(keypoints_xy, records, sigmas)
+    labelled = (~np.isnan(values)).sum(axis=1)
+    return np.asarray(np.nansum(values, axis=1) / np.where(labelled > 0, labelled, np.nan))
+
+
+def keypoint_similarity(
+    keypoints_xy: Float[np.ndarray, "N K 2"], records: Sequence[PersonRecord], sigmas: Sequence[float]
+) -> Float[np.ndarray, "N K"]:
+    """Each keypoint's own similarity with its label, 0 to 1, whose mean OKS is; NaN where it is not labelled.
+
+    Raises `UserError("bad-prediction")` as `distances_px`.
+    """
+    areas = np.array([record.area for record in records])
+    return similarity(distances_px(keypoints_xy, records) ** 2, areas, sigmas)
+
+
+def similarity(
+    squared_px: Float[np.ndarray, "*N K"], areas: Float[np.ndarray, "*N"], sigmas: Sequence[float]
+) -> Float[np.ndarray, "*N K"]:
+    """exp(-d^2 / (2 s^2 k^2)) with s^2 the person's area and k twice the keypoint's sigma, as COCO has it."""
     variances = (2 * np.asarray(sigmas)) ** 2
-    similarity = np.exp(-(distances_px(keypoints_xy, records) ** 2) / (2 * area * variances))
-    labelled = (~np.isnan(similarity)).sum(axis=1)
-    return np.asarray(np.nansum(similarity, axis=1) / np.where(labelled > 0, labelled, np.nan))
+    return np.asarray(np.exp(-squared_px / (2 * (areas[..., None] + np.spacing(1)) * variances)))
 
 
 def _annotation(record: PersonRecord) -> dict[str, Any]:
@@ -101,7 +151,6 @@ def _annotation(record: PersonRecord) -> dict[str, Any]:
     keypoints = np.column_stack([record.keypoints_xy, record.visibility])
     return {
         "image_id": record.image_id,
-        "category_id": 1,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": record.area,
         "iscrowd": record.iscrowd,

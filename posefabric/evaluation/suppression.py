@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from posefabric.evaluation.oks import similarity
+
 
 @dataclass(frozen=True)
 class Suppression:
@@ -67,13 +69,11 @@ def _kept_of_image(
         best = rest[np.argmax(scores[rest])]
         kept.append(int(best))
         rest = rest[rest != best]
-        similarity = pose_similarity(
-            keypoints_xy[rest], keypoints_xy[best], (areas[rest] + areas[best]) / 2, rule.sigmas
-        )
+        values = pose_similarity(keypoints_xy[rest], keypoints_xy[best], (areas[rest] + areas[best]) / 2, rule.sigmas)
         if rule.soft:
-            scores[rest] *= np.exp(-(similarity**2) / rule.threshold)
+            scores[rest] *= np.exp(-(values**2) / rule.threshold)
         else:
-            rest = rest[similarity <= rule.threshold]
+            rest = rest[values <= rule.threshold]
     return kept
 
 
@@ -85,5 +85,4 @@ def pose_similarity(
 ) -> Float[np.ndarray, " n"]:
     """OKS of poses with one other, 0 to 1, over all keypoints; `areas` are square pixels, one a pose."""
     squared_px = ((keypoints_xy - pose_xy) ** 2).sum(axis=-1)
-    variances = (2 * np.asarray(sigmas)) ** 2
-    return np.asarray(np.exp(-squared_px / (2 * (areas[:, None] + np.spacing(1)) * variances)).mean(axis=1))
+    return np.asarray(similarity(squared_px, areas, sigmas).mean(axis=1))

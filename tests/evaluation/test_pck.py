@@ -66,7 +66,7 @@ def length_between(record: PersonRecord, i: int, j: int) -> float | None:
     return float((dx**2 + dy**2) ** 0.5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([COCO17, LSP14, MPII16]))
 def test_pck_equals_a_plain_loop(seed: int, skeleton: Skeleton) -> None:
     records, predicted = people(seed, skeleton)
@@ -85,7 +85,7 @@ def test_pck_equals_a_plain_loop(seed: int, skeleton: Skeleton) -> None:
     assert result == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([LSP14, MPII16]))
 def test_pckh_equals_a_plain_loop(seed: int, skeleton: Skeleton) -> None:
     records, predicted = people(seed, skeleton)
