@@ -1,0 +1,67 @@
+"""What names tell: sides, pairs, words in common."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posefabric.data import naming
+from posefabric.skeletons import SKELETONS, Skeleton
+
+STYLES = {
+    "snake": "left_{} right_{}",
+    "suffix": "{}_left {}_right",
+    "letters": "l_{} r_{}",
+    "capital": "L{0} R{0}",
+    "capital suffix": "{}L {}R",
+    "camel": "left{0} right{0}",
+    "words": "Left|{} Right|{}",
+    "glued": "left{lower} right{lower}",
+    "glued letter": "l{lower} r{lower}",
+    "glued suffix": "{lower}left {lower}right",
+}
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+def test_pairs_are_found_however_sides_are_written(style: str) -> None:
+    pairs = []
+    for word in ("Eye", "Knee", "Paw"):
+        left, right = (text.format(word, word, lower=word.lower()).replace("|", " ") for text in style.split(" "))
+        pairs.append((left, right))
+    names = [name for pair in pairs for name in reversed(pair)] + ["Nose"]
+    assert naming.guess_mirror_pairs(names) == tuple(pairs)
+    assert naming.unpaired(names, pairs) == ["Nose"]
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_the_pairs_of_known_skeletons_are_found(skeleton: Skeleton) -> None:
+    assert set(naming.guess_mirror_pairs(skeleton.keypoints)) == set(skeleton.mirror_pairs)
+
+
+def test_two_sides_in_a_name_are_both_exchanged() -> None:
+    names = ["l_eye_l_corner", "l_eye_r_corner", "r_eye_l_corner", "r_eye_r_corner"]
+    assert set(naming.guess_mirror_pairs(names)) == {(names[0], names[3]), (names[1], names[2])}
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=12, unique=True))
+def test_any_names_give_pairs_a_skeleton_accepts(names: list[str]) -> None:
+    pairs = naming.guess_mirror_pairs(names)
+    Skeleton(keypoints=tuple(names), mirror_pairs=pairs)
+    parts = naming.name_parts([[name] for name in names])
+    assert len(set(parts)) == len(parts) == len(names)
+
+
+def test_sigmas_are_known_however_the_name_is_written() -> None:
+    assert {naming.known_sigma(name) for name in ("left_eye", "Left Eye", "LEye", "eyeL")} == {0.025}
+    assert naming.known_sigma("tail") is None
+
+
+def test_parts_are_called_by_what_their_keypoints_share() -> None:
+    parts = [
+        ["left_elbow", "left_wrist"],
+        ["nose", "left_eye", "right_eye"],
+        [f"face-{i}" for i in range(9)],
+        list("abcde"),
+    ]
+    assert naming.name_parts(parts) == ["left_elbow_wrist", "nose_eye", "face", "part4"]
