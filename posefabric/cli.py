@@ -33,7 +33,7 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.recipes,
     commands.explain,
 )
-DATA_COMMANDS = (commands.synthesize,)
+DATA_COMMANDS = (commands.synthesize, commands.init, commands.import_)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages but errors.")]

@@ -5,7 +5,7 @@ imported only inside the commands that need it, so that `--help` is quick.
 """
 
 from posefabric.commands.arguments import Result
-from posefabric.commands.datasets import synthesize
+from posefabric.commands.datasets import import_, init, synthesize
 from posefabric.commands.learning import demo, derive, import_weights, search, train
 from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
@@ -17,7 +17,9 @@ __all__ = [
     "derive",
     "evaluate",
     "explain",
+    "import_",
     "import_weights",
+    "init",
     "predict",
     "profile",
     "recipes",

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from posefabric.commands.arguments import Result, write_text
-from posefabric.errors import UserError
+from posefabric.commands.arguments import Category, Images, Result, write_text
+from posefabric.errors import UserError, unknown_name
 from posefabric.runs import make_folder, next_output
 
 
@@ -41,3 +41,49 @@ def synthesize(
     annotations = to_coco(people_of(people.skeleton, persons, paths), folder / "images")
     write_text(folder / "annotations.json", json.dumps(annotations))
     return Result({"persons": count}, folder / "annotations.json")
+
+
+def init(
+    annotations: Annotated[Path, typer.Argument(help="A COCO keypoint JSON.")],
+    images: Images = None,
+    val: Annotated[Path | None, typer.Option(help="The file for validation; else the one file is split.")] = None,
+    category: Category = None,
+    parts: Annotated[list[str] | None, typer.Option(help="graph, learned or random; may be repeated.")] = None,
+    num_parts: Annotated[list[int] | None, typer.Option(min=1, help="How many parts; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other random parts.")] = 0,
+    output: Annotated[Path, typer.Option(help="The file to write; an existing one stays.")] = Path("dataset.yaml"),
+) -> Result:
+    """A short dataset YAML from a keypoint file: what it does not say is guessed, marked and yours to confirm."""
+    from posefabric.data import description
+
+    if output.exists():
+        raise UserError(
+            "not-writable", f"{output} exists", "a new file: nothing is overwritten", "give another --output"
+        )
+    files = description.Files(annotations, val, images, category)
+    found = description.describe(files, parts or ("graph", "learned"), num_parts or (3,), seed)
+    write_text(output, description.yaml_text(found, files, output.parent))
+    return Result(description.figures(found), output)
+
+
+def import_(
+    format: Annotated[str, typer.Argument(help="mpii, lsp or coco.")],
+    source: Annotated[Path, typer.Argument(help="The folder or annotation file of that format; it is only read.")],
+    images: Images = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="MPII: valid.json, which names the validation persons.")
+    ] = None,
+    heads: Annotated[Path | None, typer.Option(help="MPII: gt_valid.mat, what PCKh measures against.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
+) -> Result:
+    """Another format as COCO keypoint JSON and a dataset YAML; images stay where they are."""
+    from posefabric.data.formats import FORMATS, Request
+    from posefabric.evaluation.mpii import read_mpii_truth
+
+    if format not in FORMATS:
+        raise unknown_name("format", format, tuple(FORMATS))
+    if (validation or heads) and format != "mpii":
+        raise UserError("bad-value", f"--validation or --heads with the format {format}", "these with mpii")
+    truth = read_mpii_truth(heads) if heads else None
+    imported = FORMATS[format](Request(source, output or next_output("import"), images, validation, truth))
+    return Result(imported.counts, imported.yaml)
