@@ -38,10 +38,7 @@ def pck(
     Raises `UserError("bad-prediction")` as `distances_px`, `UserError("missing-keypoints")` if no person can
     be measured.
     """
-    has_torso = all(name in skeleton.keypoints for name in TORSO)
-    lengths_px = _lengths_px(records, skeleton, *TORSO) if has_torso else _longer_sides_px(records)
-    fractions = _fractions(records, keypoints_xy, lengths_px)
-    suffix = "" if has_torso else "/box"
+    suffix, fractions = _pck_fractions(records, keypoints_xy, skeleton)
     return {
         f"PCK@0.2{suffix}": _percentage(fractions, 0.2),
         f"PCK@0.1{suffix}": _percentage(fractions, 0.1),
@@ -64,7 +61,7 @@ def pckh(
     `distances_px`.
     """
     fractions = _fractions(records, keypoints_xy, _head_sizes_px(records, skeleton))
-    counted = [name for name in skeleton.keypoints if name not in NOT_IN_PCKH_MEAN]
+    counted = _in_pckh_mean(skeleton)
     in_mean = fractions[:, [skeleton.index(name) for name in counted]]
     per_keypoint = _per_keypoint(fractions, 0.5, skeleton)
     return {
@@ -75,6 +72,42 @@ def pckh(
         **{group: _mean(per_keypoint, names) for group, names in PCKH_GROUPS.items()},
         **_counts(fractions, records),
     }
+
+
+def pck_curve(
+    records: Sequence[PersonRecord],
+    keypoints_xy: Float[np.ndarray, "N K 2"],
+    skeleton: Skeleton,
+    thresholds: Sequence[float],
+) -> tuple[str, list[float]]:
+    """`"PCK"` (or `"PCK/box"`) and its value at each threshold, over all labelled keypoints; otherwise as `pck`."""
+    suffix, fractions = _pck_fractions(records, keypoints_xy, skeleton)
+    return f"PCK{suffix}", [_percentage(fractions, threshold) for threshold in thresholds]
+
+
+def pckh_curve(
+    records: Sequence[PersonRecord],
+    keypoints_xy: Float[np.ndarray, "N K 2"],
+    skeleton: Skeleton,
+    thresholds: Sequence[float],
+) -> tuple[str, list[float]]:
+    """`"PCKh"` and its value at each threshold, over the keypoints that `PCKh@0.5` counts; otherwise as `pckh`."""
+    fractions = _fractions(records, keypoints_xy, _head_sizes_px(records, skeleton))
+    in_mean = fractions[:, [skeleton.index(name) for name in _in_pckh_mean(skeleton)]]
+    return "PCKh", [_percentage(in_mean, threshold) for threshold in thresholds]
+
+
+def _pck_fractions(
+    records: Sequence[PersonRecord], keypoints_xy: Float[np.ndarray, "N K 2"], skeleton: Skeleton
+) -> tuple[str, Float[np.ndarray, "M K"]]:
+    """What the keys end in, and the fractions of the torso or else of the box."""
+    if all(name in skeleton.keypoints for name in TORSO):
+        return "", _fractions(records, keypoints_xy, _lengths_px(records, skeleton, *TORSO))
+    return "/box", _fractions(records, keypoints_xy, _longer_sides_px(records))
+
+
+def _in_pckh_mean(skeleton: Skeleton) -> list[str]:
+    return [name for name in skeleton.keypoints if name not in NOT_IN_PCKH_MEAN]
 
 
 def _fractions(

@@ -29,8 +29,8 @@ def calibrated_threshold(
 
     To be told apart are keypoints that are labelled and within the distance of `FOUND` from all others: those further
     away and those without a label. The threshold is the score of a keypoint here that maximises F1 of the former, the
-    highest of equally good ones. If all were found it is the lowest score; if none was, the scores' next number above the
-    highest, so that nothing is trusted; without any keypoint it is `CONFIDENT`. Raises
+    highest of equally good ones. If all were found it is the lowest score; if none was, the scores' next number above
+    the highest, so that nothing is trusted; without any keypoint it is `CONFIDENT`. Raises
     `UserError("bad-prediction")` as `distances_px`.
     """
     if not scores.size:
