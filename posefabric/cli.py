@@ -33,7 +33,7 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.recipes,
     commands.explain,
 )
-DATA_COMMANDS = (commands.synthesize, commands.init, commands.import_)
+DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.import_)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages but errors.")]
@@ -93,7 +93,10 @@ def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(json: bool = False, quiet: bool = False, **arguments: Any) -> None:
         _talk(quiet)
-        _print(command(**arguments), as_json=json)
+        result = command(**arguments)
+        _print(result, as_json=json)
+        if result.exit_code:
+            raise typer.Exit(result.exit_code)
 
     signature = inspect.signature(command, eval_str=True)
     extra = [
@@ -115,11 +118,14 @@ def _talk(quiet: bool) -> None:
 def _print(result: commands.Result, as_json: bool) -> None:
     if result.text:
         logging.getLogger("posefabric").info("%s", result.text)
+    if as_json and result.items is not None:
+        print(json.dumps(list(result.items)))
+        return
     if as_json:
         output = {"output": str(result.output)} if result.output else {}
         print(json.dumps({**result.figures, **output}))
         return
-    for line in _table(result.figures):
+    for line in (*_table(result.figures), *result.lines):
         print(line)
     if result.output is not None:
         print(result.output)

@@ -40,16 +40,18 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def advance(self, loss: float) -> None:
+    def advance(self, loss: float | None = None) -> None:
         """One step is done."""
+        told = "" if loss is None else f"loss {loss:.3g}"
         self.done += 1
         if self.bar is not None:
-            self.bar.update(self.task, advance=1, loss=f"loss {loss:.3g}")
+            self.bar.update(self.task, advance=1, loss=told)
         elif time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()
             share = (self.num_steps - self.done) / max(self.done - self.start, 1)
             eta = _minutes((self.last_line - self.began) * share)
-            logger.info("%s: step %d of %d, loss %.3g, %s left", self.name, self.done, self.num_steps, loss, eta)
+            figures = ", ".join(filter(None, [told, f"{eta} left"]))
+            logger.info("%s: step %d of %d, %s", self.name, self.done, self.num_steps, figures)
 
     def report(self, step: int, measured: Mapping[str, float]) -> None:
         """Print the headline figures of a validation."""

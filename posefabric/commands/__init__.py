@@ -5,7 +5,7 @@ imported only inside the commands that need it, so that `--help` is quick.
 """
 
 from posefabric.commands.arguments import Result
-from posefabric.commands.datasets import import_, init, synthesize
+from posefabric.commands.datasets import check, import_, init, synthesize
 from posefabric.commands.learning import demo, derive, import_weights, search, train
 from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
@@ -13,6 +13,7 @@ from posefabric.commands.using import predict, profile, report, show
 
 __all__ = [
     "Result",
+    "check",
     "demo",
     "derive",
     "evaluate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found, and the path it left (printed last)."""
+    """What a command found, and the path it left (printed last).
+
+    A command that looks for something has `items` (what `--json` prints, a list) and `lines` (the same for people)
+    instead of figures. `exit_code` is how the command line ends.
+    """
 
     figures: Mapping[str, Any] = field(default_factory=dict)
     output: Path | None = None
     text: str = ""
+    items: Sequence[Mapping[str, Any]] | None = None
+    lines: Sequence[str] = ()
+    exit_code: int = 0
 
 
 Data = Annotated[str, typer.Argument(help="A dataset YAML, a COCO keypoint JSON, or 'synthetic'.")]

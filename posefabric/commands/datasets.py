@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,33 @@ from typing import Annotated
 import typer
 
 from posefabric.commands.arguments import Category, Images, Result, write_text
-from posefabric.errors import UserError, unknown_name
+from posefabric.errors import BAD_DATA, UserError, unknown_name
 from posefabric.runs import make_folder, next_output
+
+logger = logging.getLogger(__name__)
+
+
+def check(
+    annotations: Annotated[Path, typer.Argument(help="A COCO keypoint JSON, or a dataset YAML.")],
+    images: Images = None,
+    category: Category = None,
+    max_json: Annotated[str, typer.Option(help="Refuse larger annotation files: 300M, 2G.")] = "1G",
+) -> Result:
+    """Everything that is wrong in annotation files and their images: file, place, ids, found, expected, what to do."""
+    from posefabric.data.check import Request, size_in_bytes
+    from posefabric.data.check import check as check_dataset
+    from posefabric.data.problems import SHOWN
+
+    found = check_dataset(annotations, Request(images, category, max_bytes=size_in_bytes(max_json)))
+    for findings in found:
+        for line in findings.noted():
+            logger.info("note: %s: %s", findings.file, line)
+    problems = [problem.as_dict() for findings in found for problem in findings.problems]
+    return Result(
+        items=problems,
+        lines=[line for findings in found for line in findings.lines(SHOWN)],
+        exit_code=BAD_DATA if problems else 0,
+    )
 
 
 def synthesize(

@@ -1,0 +1,249 @@
+"""Behind stage 1 of the walk: the one reader of COCO keypoint files. It tells every problem of a file at once.
+
+The file is read twice, entry by entry: first images and categories, which often stand behind the annotations, then
+the annotations. What is kept of it is what the walk needs.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+
+from posefabric.data.categories import Category, check_order, read_category
+from posefabric.data.fields import MISSING, Fields
+from posefabric.data.json_entries import Entry, JsonError, Opening, pointer, read_entries
+from posefabric.data.json_problems import (
+    MAX_JSON,
+    as_id,
+    check_bytes,
+    check_id,
+    check_new,
+    tell_constants,
+    tell_json_error,
+)
+from posefabric.data.persons import Size, read_person
+from posefabric.data.problems import Findings, Place, printable, shown
+from posefabric.data.records import PersonRecord
+from posefabric.skeletons import Skeleton
+
+SECTIONS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a file is meant: a category by name (else the first with keypoints), its skeleton where one is given.
+
+    `every` reads the persons of all categories with keypoints.
+    """
+
+    category: str | None = None
+    skeleton: Skeleton | None = None
+    every: bool = False
+
+
+@dataclass
+class AnnotationFile:
+    """What a COCO keypoint file holds: files, sizes (where given) and indexes of its images, categories and persons."""
+
+    findings: Findings
+    image_paths: dict[int, str] = field(default_factory=dict)
+    sizes: dict[int, Size] = field(default_factory=dict)
+    indexes: array[int] = field(default_factory=lambda: array("L"))
+    categories: dict[int, Category] = field(default_factory=dict)
+    chosen: list[Category] = field(default_factory=list)
+    persons: dict[int, list[PersonRecord]] = field(default_factory=dict)
+    places: dict[int, array[int]] = field(default_factory=dict)
+    sections: dict[str, int] = field(default_factory=dict)
+
+
+def read_annotations(path: Path, folder: Path, wanted: Wanted = Wanted(), max_bytes: int = MAX_JSON) -> AnnotationFile:
+    """The file with everything that is wrong in it; `folder` is that of its images, which are not opened.
+
+    Raises `UserError("missing-file")` only.
+    """
+    file = AnnotationFile(Findings(str(path)))
+    encoding = check_bytes(path, file.findings, max_bytes)
+    if encoding:
+        try:
+            _read_frame(file, read_entries(path, encoding), folder)
+            _check_sections(file, wanted)
+            _choose(file, wanted)
+            _read_persons(file, read_entries(path, encoding))
+        except JsonError as error:
+            tell_json_error(file.findings, error)
+    return file
+
+
+def _read_frame(file: AnnotationFile, entries: Iterator[Opening | Entry], folder: Path) -> None:
+    """Images and categories, and what is wrong with the document as a whole."""
+    ids: dict[str, set[int]] = {"images": set(), "categories": set()}
+    for entry in entries:
+        if isinstance(entry, Opening):
+            if entry.section == "":
+                _not_an_object(file.findings, next(entries, None))
+                return
+            file.sections[entry.section] = 0
+            continue
+        if entry.section == "" and entry.index is None:
+            found = shown(entry.value)
+            file.findings.add("not-an-object", Place(""), found, "an object with images, annotations, categories")
+            return
+        if entry.index is not None:
+            file.sections[entry.section] += 1
+        elif entry.section in SECTIONS:
+            file.sections[entry.section] = -1
+            file.findings.add("missing-section", Place(entry.pointer), shown(entry.value), "a list")
+        if entry.section != "annotations":
+            tell_constants(file.findings, entry, Place(entry.pointer))
+        if entry.index is not None and entry.section in ids:
+            _read_entry(file, entry, ids[entry.section], folder)
+
+
+def _not_an_object(findings: Findings, first: Opening | Entry | None) -> None:
+    value = first.value if isinstance(first, Entry) else None
+    is_result = isinstance(value, dict) and "score" in value
+    fix = "this is a list of results: name the file they are measured against" if is_result else ""
+    findings.add("not-an-object", Place(""), "a list", "an object with images, annotations, categories", fix)
+
+
+def _read_entry(file: AnnotationFile, entry: Entry, ids: set[int], folder: Path) -> None:
+    """One image or category."""
+    findings, place = file.findings, Place(entry.pointer)
+    if not isinstance(entry.value, dict):
+        findings.add("bad-entry", place, shown(entry.value), "an object")
+        return
+    own_id = entry.value.get("id", MISSING)
+    if entry.section == "images":
+        place = Place(entry.pointer, image_id=as_id(own_id))
+    if not check_id(findings, place, "id", own_id) or not check_new(findings, place, own_id, ids):
+        return
+    if entry.section == "images":
+        _read_image(file, entry, place, folder)
+    else:
+        file.categories[own_id] = read_category(findings, place, own_id, entry.value)
+
+
+def _read_image(file: AnnotationFile, entry: Entry, place: Place, folder: Path) -> None:
+    name, image_id, index = entry.value.get("file_name", MISSING), entry.value["id"], entry.index
+    assert index is not None
+    file.image_paths[image_id] = ""
+    file.indexes.append(index)
+    if not isinstance(name, str) or not name or not _can_be_a_path(name):
+        file.findings.add("bad-file-name", place.at("file_name"), shown(name), "the name of a file")
+        return
+    parts = PureWindowsPath(name)  # knows both slashes
+    if parts.anchor or ".." in parts.parts:
+        file.findings.add("unsafe-path", place.at("file_name"), shown(name), "a path that stays inside the folder")
+        return
+    file.image_paths[image_id] = str(folder / name)
+    size = tuple(entry.value.get(key, MISSING) for key in ("width", "height"))
+    if size == (MISSING, MISSING):
+        file.findings.note("images without width and height", place.pointer)
+        return
+    for key, value in zip(("width", "height"), size, strict=True):
+        if type(value) not in (int, float) or not 1 <= value < 1e9 or value != int(value):
+            file.findings.add("bad-size", place.at(key), shown(value), "a whole number of pixels, 1 or more")
+            return
+    file.sizes[image_id] = size
+
+
+def _can_be_a_path(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half a character
+        return False
+
+
+def _check_sections(file: AnnotationFile, wanted: Wanted) -> None:
+    """All three lists are there and not empty; with a skeleton from elsewhere, a file may hold images alone."""
+    for name in SECTIONS:
+        count = file.sections.get(name)
+        if count is None and name == "annotations" and wanted.skeleton:
+            file.findings.remarks.append("there are no annotations: these are images alone")
+        elif count is None:
+            file.findings.add("missing-section", Place(pointer(name)), "nothing", f"a list of {name}")
+        elif count == 0:
+            file.findings.add("empty-section", Place(pointer(name)), "an empty list", f"a list of {name}")
+
+
+def _choose(file: AnnotationFile, wanted: Wanted) -> None:
+    """Which categories are read: that of the name wanted, else the first with keypoints, or every one."""
+    findings, every = file.findings, list(file.categories.values())
+    named = [category for category in every if wanted.category in (None, category.name)]
+    if every and not named:
+        names = ", ".join(shown(category.name) for category in every)
+        findings.add("unknown-name", Place("/categories"), f"no category {shown(wanted.category)}", f"one of {names}")
+    chosen = [category for category in named if category.skeleton]
+    told = findings.counts["missing-keypoint-names"] + findings.counts["bad-keypoint-names"] > 0
+    if named and not (chosen or wanted.skeleton or told):
+        place = named[0].place.at("keypoints")
+        findings.add("missing-keypoint-names", place, "nothing", "a list of keypoint names")
+    if len(chosen) > 1 and not wanted.every:
+        first, *others = (printable(category.name) for category in chosen)
+        findings.remarks.append(f"several categories have keypoints: '{first}' is taken, not {', '.join(others)}")
+        chosen = chosen[:1]
+    if wanted.skeleton and named:
+        chosen = [_with_skeleton(findings, (chosen or named)[0], wanted.skeleton)]
+    file.chosen = chosen
+
+
+def _with_skeleton(findings: Findings, category: Category, given: Skeleton) -> Category:
+    if category.skeleton is not None:
+        check_order(findings, category.place, given, category.skeleton.keypoints)
+    return Category(category.id, category.name, given, category.place)
+
+
+def _read_persons(file: AnnotationFile, entries: Iterator[Opening | Entry]) -> None:
+    ids: set[int] = set()
+    chosen = {category.id: category for category in file.chosen}
+    file.persons = {category_id: [] for category_id in chosen}
+    file.places = {category_id: array("L") for category_id in chosen}
+    for entry in entries:
+        if isinstance(entry, Entry) and entry.section == "annotations" and entry.index is not None:
+            _read_annotation(file, entry, ids, chosen)
+
+
+def _read_annotation(file: AnnotationFile, entry: Entry, ids: set[int], chosen: dict[int, Category]) -> None:
+    findings, fields = file.findings, entry.value
+    if not isinstance(fields, dict):
+        findings.add("bad-entry", Place(entry.pointer), shown(fields), "an object")
+        return
+    get = fields.get
+    place = Place(entry.pointer, as_id(get("id")), as_id(get("image_id")))
+    tell_constants(findings, entry, place)
+    good = check_id(findings, place, "id", get("id", MISSING)) and check_new(findings, place, fields["id"], ids)
+    if good and get("id") == 0:
+        findings.add("id-zero", place.at("id"), "0", "1 or more")
+    if check_id(findings, place, "image_id", get("image_id", MISSING)):
+        if get("image_id") not in file.image_paths:
+            findings.add("unknown-image", place.at("image_id"), shown(get("image_id")), "the id of an entry of images")
+            good = False
+    else:
+        good = False
+    category_id = get("category_id", MISSING)
+    if not check_id(findings, place, "category_id", category_id):
+        return
+    if category_id not in file.categories:
+        known = ", ".join(map(str, sorted(file.categories)[:20]))
+        findings.add("unknown-category", place.at("category_id"), shown(category_id), f"one of {known}")
+    elif category_id in chosen:
+        _read_keypoints(file, Fields(findings, place, fields, bool(entry.constants)), chosen[category_id], good)
+
+
+def _read_keypoints(file: AnnotationFile, fields: Fields, category: Category, good: bool) -> None:
+    """The person of an annotation; its fields are checked even where its ids are not `good`."""
+    if fields.get("keypoints") in (MISSING, []):
+        fields.findings.note(f"annotations of '{category.name}' without keypoints", fields.place.pointer)
+        return
+    assert category.skeleton is not None
+    own_id, image_id = fields.get("id"), fields.get("image_id")
+    ids = (own_id, image_id) if good else (0, 0)
+    path = file.image_paths[image_id] if good else ""
+    size = file.sizes.get(image_id) if good else None
+    person = read_person(fields, category.skeleton, ids, path, size)
+    if person is not None and good:
+        file.persons[category.id].append(person)
+        file.places[category.id].append(int(fields.place.pointer.rsplit("/", 1)[1]))

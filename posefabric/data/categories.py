@@ -1,0 +1,173 @@
+"""Behind stage 1 of the walk: the categories of a COCO file, checked and turned into skeletons.
+
+COCO's limbs are pairs of keypoint numbers from 1 on. Two keys are ours: `flip_pairs`, pairs of names, and `sigmas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from posefabric.data import naming
+from posefabric.data.problems import Findings, Place, shown
+from posefabric.errors import suggestion
+from posefabric.skeletons import SKELETONS, Skeleton
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category of the file. Without a skeleton its annotations are no persons."""
+
+    id: int
+    name: str
+    skeleton: Skeleton | None
+    place: Place
+
+
+def read_category(findings: Findings, place: Place, category_id: int, fields: dict[str, Any]) -> Category:
+    """A category with the skeleton it describes; None where it names no keypoints or names them wrongly (then told)."""
+    name = fields.get("name")
+    name = name if isinstance(name, str) and name else str(category_id)
+    names = _keypoint_names(findings, place.at("keypoints"), fields["keypoints"]) if "keypoints" in fields else None
+    skeleton = _skeleton(findings, place, name, names, fields) if names is not None else None
+    return Category(category_id, name, skeleton, place)
+
+
+def _skeleton(findings: Findings, place: Place, name: str, names: tuple[str, ...], fields: dict[str, Any]) -> Skeleton:
+    before = findings.counts.total()
+    limbs = _limbs(findings, place.at("skeleton"), fields.get("skeleton", []), names)
+    sigmas = _sigmas(findings, place.at("sigmas"), fields.get("sigmas", []), names)
+    pairs = None
+    if "flip_pairs" in fields:
+        pairs = _flip_pairs(findings, place.at("flip_pairs"), fields["flip_pairs"], names)
+    if findings.counts.total() > before:
+        return Skeleton(names, name)  # the persons are read on, to tell of them too
+    for known in SKELETONS.values():
+        if known.keypoints == names:
+            return known
+    if pairs is None:
+        pairs = _guessed_pairs(findings, name, names)
+    return Skeleton(names, name, mirror_pairs=pairs, limbs=limbs, sigmas=sigmas)
+
+
+def check_order(findings: Findings, place: Place, given: Skeleton, names: Sequence[str]) -> None:
+    """A skeleton given beside the file must not have the file's names in another order."""
+    if given.keypoints != tuple(names) and set(given.keypoints) == set(names):
+        k = next(k for k, (a, b) in enumerate(zip(names, given.keypoints, strict=True)) if a != b)
+        expected = f"'{given.keypoints[k]}', as in the skeleton '{given.name}' that was given"
+        findings.add("skeleton-order", place.at("keypoints", k), shown(names[k]), expected)
+
+
+def _keypoint_names(findings: Findings, place: Place, value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not value:
+        findings.add("missing-keypoint-names", place, shown(value), "a list of keypoint names")
+        return None
+    for k, name in enumerate(value):
+        if not isinstance(name, str) or not name:
+            findings.add("bad-keypoint-names", place.at(k), shown(name), "the name of a keypoint")
+            return None
+        if name in value[:k]:
+            findings.add("bad-keypoint-names", place.at(k), f"{shown(name)} again", "distinct names")
+            return None
+    return tuple(value)
+
+
+def _limbs(findings: Findings, place: Place, value: Any, names: Sequence[str]) -> tuple[Pair, ...]:
+    expected = f"a pair of keypoint numbers, 1 to {len(names)}"
+    if not isinstance(value, list):
+        findings.add("bad-limb", place, shown(value), "a list of pairs of keypoint numbers")
+        return ()
+    limbs = []
+    zero_based = all(_is_pair_of(int, pair) and 0 <= min(pair) <= max(pair) < len(names) for pair in value)
+    for i, pair in enumerate(value):
+        if not _is_pair_of(int, pair):
+            findings.add("bad-limb", place.at(i), shown(pair), expected)
+        elif not 1 <= min(pair) <= max(pair) <= len(names):
+            fix = "add 1 to every number: the pairs count from 0" if zero_based else ""
+            outside = next(number for number in pair if not 1 <= number <= len(names))
+            findings.add("bad-limb", place.at(i), f"{shown(pair)}: there is no keypoint {outside}", expected, fix)
+        elif pair[0] == pair[1]:
+            findings.add("bad-limb", place.at(i), shown(pair), "two different keypoints")
+        else:
+            limbs.append((names[pair[0] - 1], names[pair[1] - 1]))
+    return tuple(limbs)
+
+
+def _flip_pairs(findings: Findings, place: Place, value: Any, names: Sequence[str]) -> tuple[Pair, ...]:
+    if not isinstance(value, list):
+        findings.add("bad-flip-pair", place, shown(value), "a list of pairs of keypoint names")
+        return ()
+    pairs: list[Pair] = []
+    partner: dict[str, str] = {}
+    for i, pair in enumerate(value):
+        wrong = _wrong_pair(pair, names, partner)
+        if wrong:
+            findings.add("bad-flip-pair", place.at(i), *wrong)
+            continue
+        first, second = pair
+        if not _mirrored(first, second):
+            findings.add("flip-pair-sides", place.at(i), shown(pair), "names that differ in left and right alone")
+        if first not in partner:  # else the same pair again
+            pairs.append((first, second))
+        partner |= {first: second, second: first}
+    for first, second in naming.guess_mirror_pairs(names):
+        if first not in partner and second not in partner:
+            findings.note(f"pairs of names in no flip pair, such as {first} and {second}", place.pointer)
+    return tuple(pairs)
+
+
+def _wrong_pair(pair: Any, names: Sequence[str], partner: dict[str, str]) -> tuple[str, str] | None:
+    """What is found and expected where a flip pair is none, or is not mutual with those before it."""
+    if not _is_pair_of(str, pair):
+        return shown(pair), "a pair of keypoint names"
+    first, second = pair
+    for name in pair:
+        if name not in names:
+            return f"the unknown keypoint {shown(name)}{suggestion(name, names)}", ", ".join(names)
+    if first == second:
+        return shown(pair), "two different keypoints"
+    if partner.get(first, second) != second or partner.get(second, first) != first:
+        taken = first if partner.get(first, second) != second else second
+        return f"{shown(pair)}, and '{taken}' paired with '{partner[taken]}' before", "each keypoint in one pair"
+    return None
+
+
+def _mirrored(first: str, second: str) -> bool:
+    """Whether two names may mirror each other: both sides of the same thing, or names that tell of no side."""
+    sides = {naming.side(first), naming.side(second)}
+    if sides == {None}:
+        return True
+    return sides == {"left", "right"} and (
+        naming.canonical(first).replace("left", "right", 1) == naming.canonical(second).replace("left", "right", 1)
+    )
+
+
+def _sigmas(findings: Findings, place: Place, value: Any, names: Sequence[str]) -> tuple[float, ...]:
+    if value == []:
+        return ()
+    if not isinstance(value, list) or len(value) != len(names):
+        found = f"{len(value)} numbers" if isinstance(value, list) else shown(value)
+        findings.add("bad-sigmas", place, found, f"{len(names)} numbers above 0, one a keypoint")
+        return ()
+    for k, sigma in enumerate(value):
+        if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not 0 < sigma < 1e9:
+            findings.add("bad-sigmas", place.at(k), f"{shown(sigma)} ({names[k]})", "a finite number above 0")
+    return tuple(float(sigma) for sigma in value) if findings.counts["bad-sigmas"] == 0 else ()
+
+
+def _guessed_pairs(findings: Findings, name: str, names: Sequence[str]) -> tuple[Pair, ...]:
+    pairs = naming.guess_mirror_pairs(names)
+    alone = ", ".join(naming.unpaired(names, pairs)) or "none"
+    listed = ", ".join(f"{first} and {second}" for first, second in pairs) or "none"
+    findings.remarks.append(
+        f"category '{name}' has no flip_pairs; guessed from the names: {listed}; "
+        f"taken to lie on the middle line: {alone}"
+    )
+    return pairs
+
+
+def _is_pair_of(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(item) is kind for item in value)
