@@ -16,8 +16,8 @@ import numpy as np
 from posefabric.config import DataSettings
 from posefabric.data.records import PersonRecord, records
 from posefabric.data.sources import open_people
-from posefabric.engine.evaluate import figures
-from posefabric.evaluation.predictions import Predictions
+from posefabric.evaluation.figures import figures
+from posefabric.evaluation.predictions import of_persons
 
 
 def in_box(person: PersonRecord) -> np.ndarray:
@@ -30,14 +30,8 @@ def main(data: str) -> None:
     train, val = (open_people(data, split, DataSettings()) for split in ("train", "val"))
     mean = np.nanmean([in_box(person) for person in records(train)], axis=0)
     persons = list(records(val))
-    found = Predictions(
-        keypoints_xy=np.stack([p.bbox_xyxy[:2] + mean * (p.bbox_xyxy[2:] - p.bbox_xyxy[:2]) for p in persons]),
-        scores=np.ones((len(persons), len(mean))),
-        image_ids=np.array([p.image_id for p in persons]),
-        annotation_ids=np.array([p.annotation_id for p in persons]),
-        box_scores=np.ones(len(persons)),
-    )
-    print(json.dumps(figures(persons, found, val.skeleton), indent=1))
+    poses = np.stack([p.bbox_xyxy[:2] + mean * (p.bbox_xyxy[2:] - p.bbox_xyxy[:2]) for p in persons])
+    print(json.dumps(figures(val.truth(), of_persons(poses, persons)), indent=1))
 
 
 if __name__ == "__main__":

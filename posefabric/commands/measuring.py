@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from posefabric.commands.arguments import Assignments, Category, Images, Result, check_skeletons, write_text
+from posefabric.commands.arguments import Assignments, Category, Images, Result, check_skeletons
 from posefabric.config import override
 from posefabric.errors import UserError, unknown_name
 from posefabric.runs import make_folder, next_output, to_text, write_atomic
@@ -40,7 +40,7 @@ def evaluate(
     set: Assignments = None,
     images: Images = None,
     category: Category = None,
-    output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A folder; or a .json, .mat or .zip file, results alone.")] = None,
 ) -> Result:
     """Measure a trained net on people: RUN DATA. Or measure a file: --predictions, --annotations and --metric."""
     if predictions or annotations or metric:
@@ -66,28 +66,27 @@ def evaluate(
     found = predict_people(predictor.net, people, settings, predictor.device)
     if boxes:
         found = survivors(found, people, settings.evaluation)
-    return _conclude(people.truth, found, source, output or next_output("evaluate"))
+    return _conclude(people.truth(), found, source, output or next_output("evaluate"))
 
 
-def _conclude(truth: GroundTruth, found: Predictions, source: str, folder: Path) -> Result:
-    """The figures, and in the folder: results, figures, diagnosis, and what the field's servers take."""
+def _conclude(truth: GroundTruth, found: Predictions, source: str, output: Path) -> Result:
+    """The figures; written are the results, alone or in a folder with figures, diagnosis and what servers take."""
     from posefabric.evaluation.figures import figures
-    from posefabric.evaluation.predictions import to_coco_results
 
-    measured: dict[str, Any] = {"boxes": source, **figures(truth, found)}
-    results = to_coco_results(found, truth.category_id)
-    named = [
-        {**result, "annotation_id": annotation_id} if annotation_id >= 0 else result
-        for result, annotation_id in zip(results, found.annotation_ids.tolist(), strict=True)
-    ]
-    write_text(folder / "keypoints.json", json.dumps(named))
+    measured = {"boxes": source, **figures(truth, found)}
+    result = Result(measured, output, text=f"{len(found)} persons in {source}")
+    if output.suffix in WRITERS:
+        make_folder(output.parent)
+        WRITERS[output.suffix](output, truth, found)
+        return result
     labelled = len(measured) > 1
-    _write_figures(folder, measured, _diagnosis(truth, found) if labelled else None)
+    _write_figures(output, measured, _diagnosis(truth, found) if labelled else None)
+    _write_results(output / "keypoints.json", truth, found)
     if truth.skeleton == MPII16 and (found.annotation_ids >= 0).all():
-        _write_pred_mat(folder / "pred.mat", truth, found)
+        _write_pred_mat(output / "pred.mat", truth, found)
     if truth.skeleton == COCO17 and not labelled:
-        write_atomic(folder / "submission.zip", _zipped(results))
-    return Result(measured, folder, text=f"{len(found)} persons in {source}")
+        _write_submission(output / "submission.zip", truth, found)
+    return result
 
 
 def _write_figures(folder: Path, measured: Mapping[str, Any], diagnosis: Mapping[str, Any] | None) -> None:
@@ -97,10 +96,22 @@ def _write_figures(folder: Path, measured: Mapping[str, Any], diagnosis: Mapping
         write_atomic(folder / "diagnosis.json", to_text(diagnosis))
 
 
-def _diagnosis(truth: GroundTruth, found: Predictions) -> Mapping[str, Any]:
+def _diagnosis(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
     from posefabric.evaluation.diagnosis import diagnosis_of
 
     return diagnosis_of(truth, found)
+
+
+def _write_results(file: Path, truth: GroundTruth, found: Predictions) -> None:
+    """COCO results; a pose in an annotated box names its person by `annotation_id`."""
+    from posefabric.evaluation.predictions import to_coco_results
+
+    results = to_coco_results(found, truth.category_id)
+    named = [
+        {**result, "annotation_id": annotation_id} if annotation_id >= 0 else result
+        for result, annotation_id in zip(results, found.annotation_ids.tolist(), strict=True)
+    ]
+    write_atomic(file, json.dumps(named))
 
 
 def _write_pred_mat(file: Path, truth: GroundTruth, found: Predictions) -> None:
@@ -109,17 +120,29 @@ def _write_pred_mat(file: Path, truth: GroundTruth, found: Predictions) -> None:
 
     from posefabric.evaluation.mpii import write_mpii_predictions
 
+    if truth.skeleton != MPII16 or not (found.annotation_ids >= 0).all():
+        raise UserError("bad-value", f"{file.name} for {truth.skeleton.name}", "MPII's keypoints in annotated boxes")
     rows = {person.annotation_id: row for row, person in enumerate(truth.persons)}
     keypoints_xy = np.zeros((len(rows), truth.skeleton.num_keypoints, 2))
     keypoints_xy[[rows[annotation_id] for annotation_id in found.annotation_ids.tolist()]] = found.keypoints_xy
     write_mpii_predictions(file, keypoints_xy)
 
 
-def _zipped(results: Sequence[Mapping[str, Any]]) -> bytes:
+def _write_submission(file: Path, truth: GroundTruth, found: Predictions) -> None:
+    """The zip file that COCO's server takes."""
+    from posefabric.evaluation.predictions import to_coco_results
+
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(SUBMISSION, json.dumps(results))
-    return buffer.getvalue()
+        archive.writestr(SUBMISSION, json.dumps(to_coco_results(found, truth.category_id)))
+    write_atomic(file, buffer.getvalue())
+
+
+WRITERS: dict[str, Callable[[Path, GroundTruth, Predictions], None]] = {
+    ".json": _write_results,
+    ".mat": _write_pred_mat,
+    ".zip": _write_submission,
+}
 
 
 def _measure_file(
@@ -160,7 +183,7 @@ def _read_truth(file: Path, category: str | None) -> GroundTruth:
         return GroundTruth(MPII16, persons, tuple(person.image_id for person in persons))
     from posefabric.data import coco
 
-    return coco.load(file, category=category).truth
+    return coco.load(file, category=category).truth()
 
 
 def _read_predictions(file: Path, truth: GroundTruth) -> tuple[Sequence[Mapping[str, Any]], Predictions | None]:

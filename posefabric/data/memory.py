@@ -17,9 +17,8 @@ class InMemory:
     def skeleton(self) -> Skeleton:
         return self.people.skeleton
 
-    @property
     def truth(self) -> GroundTruth:
-        return self.people.truth
+        return self.people.truth()
 
     def __len__(self) -> int:
         return len(self.people)

@@ -17,6 +17,9 @@ from posefabric.skeletons import Skeleton
 Image = UInt8[np.ndarray, "_ _ 3"]
 """Height, width, RGB; uint8."""
 
+MPII_HEAD_SHARE = 0.6
+"""MPII's `head_size` is this share of the diagonal of its head box."""
+
 
 @dataclass(frozen=True, eq=False)
 class PersonRecord:
@@ -61,7 +64,6 @@ class People(Protocol):
     @property
     def skeleton(self) -> Skeleton: ...
 
-    @property
     def truth(self) -> GroundTruth:
         """What predictions on these images are measured against: these persons, and all others annotated there."""
         ...

@@ -113,7 +113,6 @@ class SyntheticPeople:
         self.skeleton, self.count, self.seed = skeleton, count, seed
         self.image_hw, self.variety = image_hw, variety
 
-    @property
     def truth(self) -> GroundTruth:
         return truth_of(self)
 

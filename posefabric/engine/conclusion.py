@@ -38,7 +38,7 @@ def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate
     boxes = STRETCHED if config.data.stretch_boxes else ANNOTATED
     measured = {
         "boxes": boxes,
-        **figures(people.truth, found),
+        **figures(people.truth(), found),
         "parameters": cost.parameters,
         "macs": cost.macs,
     }
@@ -49,7 +49,7 @@ def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate
         threshold = calibrated_threshold(found.keypoints_xy, found.scores, persons, people.skeleton.sigmas)
         run.note(visible_threshold=threshold)
     run.save_figures(measured)
-    run.save_diagnosis(diagnosis_of(people.truth, found))
+    run.save_diagnosis(diagnosis_of(people.truth(), found))
     save_pictures(run, people, found, config)
     return measured
 

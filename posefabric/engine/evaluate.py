@@ -55,4 +55,4 @@ def survivors(found: Predictions, people: People, settings: EvaluationSettings) 
 
 def evaluate(net: PoseNet, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
     """The figures of a net on people in their own boxes."""
-    return figures(people.truth, predict_people(net, people, config, device))
+    return figures(people.truth(), predict_people(net, people, config, device))

@@ -11,13 +11,16 @@ import torch
 from small_runs import lively_net, small_config, small_people, small_supernet
 
 from posefabric.config import Config
+from posefabric.data.coco import people_of
 from posefabric.data.loader import Batch, collate
+from posefabric.data.records import GroundTruth, truth_of
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.data.transforms import make_sample
-from posefabric.engine.evaluate import evaluate, figures, predict_people
+from posefabric.engine.evaluate import evaluate, predict_people, survivors
+from posefabric.evaluation.figures import figures
 from posefabric.evaluation.oks import oks_metrics
 from posefabric.evaluation.pck import pck, pckh
-from posefabric.evaluation.predictions import Predictions, to_coco_results
+from posefabric.evaluation.predictions import Predictions, of_persons, to_coco_results
 from posefabric.models.net import PoseNet
 from posefabric.predictor import Predictor, crop_settings, infer
 from posefabric.skeletons import COCO17, MPII16, Skeleton
@@ -40,13 +43,11 @@ def batch_of(config: Config, indices: Sequence[int]) -> Batch:
     return collate(samples, indices, view)
 
 
-def truth(skeleton: Skeleton, error_px: float) -> tuple[list, Predictions]:  # type: ignore[type-arg]
+def near_truth(skeleton: Skeleton, error_px: float) -> tuple[GroundTruth, Predictions]:
     """Predictions that miss every label by the same vector."""
-    people = SyntheticPeople(skeleton, count=4, image_hw=(96, 80))
-    persons = [people.record(index) for index in range(4)]
-    keypoints = np.stack([person.keypoints_xy for person in persons]) + np.array([error_px, 0])
-    ids = np.array([person.image_id for person in persons])
-    return persons, Predictions(keypoints, np.ones(keypoints.shape[:2]), ids, ids, np.ones(4))
+    truth = truth_of(SyntheticPeople(skeleton, count=4, image_hw=(96, 80)))
+    keypoints_xy = np.stack([person.keypoints_xy for person in truth.persons]) + np.array([error_px, 0])
+    return truth, of_persons(keypoints_xy, truth.persons)
 
 
 def test_figures_are_those_of_predicting_person_by_person(net: PoseNet) -> None:
@@ -66,8 +67,9 @@ def test_figures_are_those_of_predicting_person_by_person(net: PoseNet) -> None:
 
 @pytest.mark.parametrize("skeleton", [COCO17, MPII16], ids=lambda skeleton: skeleton.name)
 def test_every_metric_that_the_skeleton_allows(skeleton: Skeleton) -> None:
-    persons, found = truth(skeleton, error_px=0)
-    measured = figures(persons, found, skeleton)
+    truth, found = near_truth(skeleton, error_px=0)
+    persons = truth.persons
+    measured = figures(truth, found)
     expected = {**oks_metrics(persons, to_coco_results(found), skeleton), **pck(persons, found.keypoints_xy, skeleton)}
     if skeleton is MPII16:
         expected |= pckh(persons, found.keypoints_xy, skeleton)
@@ -75,7 +77,7 @@ def test_every_metric_that_the_skeleton_allows(skeleton: Skeleton) -> None:
     assert measured == pytest.approx(expected, nan_ok=True)
     assert measured["AP"] == pytest.approx(1)
     assert (measured.get("PCKh@0.5") is None) == (skeleton is COCO17)
-    worse = figures(*truth(skeleton, error_px=4), skeleton)
+    worse = figures(*near_truth(skeleton, error_px=4))
     assert worse["AP"] < measured["AP"]
 
 
@@ -102,7 +104,7 @@ def test_workers_change_no_prediction(net: PoseNet) -> None:
     np.testing.assert_array_equal(alone.scores, helped.scores)
 
 
-@pytest.mark.parametrize("decode", ["argmax", "quarter", "dark"])
+@pytest.mark.parametrize("decode", ["argmax", "quarter", "dark", "soft-argmax"])
 def test_with_the_flip_test_a_mirrored_image_gives_mirrored_keypoints(net: PoseNet, decode: str) -> None:
     config = small_config("evaluation.flip_test=true", f"evaluation.decode={decode}")
     batch = batch_of(config, range(len(VAL)))
@@ -135,6 +137,7 @@ def test_keypoints_are_those_of_the_image(net: PoseNet) -> None:
 def test_boxes_of_detectors_keep_their_scores(net: PoseNet) -> None:
     class Detected:
         skeleton = COCO17
+        truth = staticmethod(VAL.truth)
 
         def __len__(self) -> int:
             return len(VAL)
@@ -147,3 +150,19 @@ def test_boxes_of_detectors_keep_their_scores(net: PoseNet) -> None:
 
     found = predict_people(net, Detected(), small_config())
     assert found.box_scores.tolist() == [0.5] * len(VAL)
+
+
+@pytest.mark.parametrize(("suppression", "left"), [("hard", 6), ("soft", 12), ("none", 12)])
+def test_a_person_in_two_boxes_of_an_image_stays_once(suppression: str, left: int) -> None:
+    """Every person twice, the second time with half the score: hard suppression takes the second away."""
+    twice = [replace(record, score=score) for record in RECORDS for score in (1.0, 0.5)]
+    keypoints_xy = np.stack([record.keypoints_xy for record in twice])
+    found = replace(of_persons(keypoints_xy, twice), box_scores=np.array([record.score for record in twice]))
+    people = people_of(COCO17, twice, {record.image_id: "" for record in twice})
+    settings = small_config(f"evaluation.suppression={suppression}").evaluation
+    kept = survivors(found, people, settings)
+    assert len(kept) == left
+    firsts = kept.person_scores[np.searchsorted(kept.image_ids, [record.image_id for record in RECORDS])]
+    assert firsts.max() == 1
+    if suppression == "soft":
+        assert sorted(kept.person_scores)[:6] < [0.5] * 6
