@@ -23,6 +23,7 @@ from posefabric.data.boxes import ANNOTATED, STRETCHED, detected, stretched, unl
 from posefabric.data.coco import CocoPeople
 from posefabric.data.memory import InMemory
 from posefabric.data.records import People
+from posefabric.data.results import read_boxes
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.errors import UserError, unknown_name
 from posefabric.skeletons import Skeleton, skeleton_from_data
@@ -95,8 +96,6 @@ def open_evaluated(
         return _open(data, split, config.data, where), ANNOTATED
     people = _read_people(Path(data), split, where)
     if boxes:
-        from posefabric.data.results import read_boxes
-
         found = read_boxes(boxes, people.image_paths, people.category_id)
         people = detected(people, found, config.evaluation.box_threshold)
         return people, f"{len(people)} boxes of {boxes.name}"

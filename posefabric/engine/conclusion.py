@@ -14,9 +14,11 @@ from posefabric.data.records import Image, People, records
 from posefabric.data.transforms import make_sample
 from posefabric.draw import contact_sheet, draw_people
 from posefabric.engine.evaluate import predict_people
+from posefabric.evaluation.diagnosis import diagnosis_of
 from posefabric.evaluation.figures import figures
 from posefabric.evaluation.oks import oks
 from posefabric.evaluation.predictions import Predictions
+from posefabric.evaluation.visibility import calibrated_threshold
 from posefabric.geometry import invert, transform_points
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
@@ -42,9 +44,6 @@ def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate
         "parameters": cost.parameters,
         "macs": cost.macs,
     }
-    from posefabric.evaluation.diagnosis import diagnosis_of
-    from posefabric.evaluation.visibility import calibrated_threshold
-
     if calibrate:
         threshold = calibrated_threshold(found.keypoints_xy, found.scores, persons, people.skeleton.sigmas)
         run.note(visible_threshold=threshold)

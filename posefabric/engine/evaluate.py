@@ -10,6 +10,7 @@ from posefabric.data.loader import evaluation_batches
 from posefabric.data.records import People, records
 from posefabric.evaluation.figures import figures
 from posefabric.evaluation.predictions import Predictions, take
+from posefabric.evaluation.suppression import Suppression, suppress
 from posefabric.models.net import PoseNet
 from posefabric.predictor import crop_settings, infer
 
@@ -42,14 +43,10 @@ def survivors(found: Predictions, people: People, settings: EvaluationSettings) 
     """
     if settings.suppression == "none" or len(found) == 0:
         return found
-    from posefabric.evaluation.suppression import Suppression
-
     corners = np.array([person.bbox_xyxy for person in records(people)]).reshape(-1, 2, 2)
     areas = np.prod(corners[:, 1] - corners[:, 0], axis=1)
-    suppression = Suppression(
-        people.skeleton.sigmas, threshold=settings.suppression_oks, soft=settings.suppression == "soft"
-    )
-    rows, scores = suppression.keep(found.keypoints_xy, found.person_scores, areas, found.image_ids)
+    rule = Suppression(people.skeleton.sigmas, settings.suppression_oks, soft=settings.suppression == "soft")
+    rows, scores = suppress(found.keypoints_xy, found.person_scores, areas, found.image_ids, rule)
     return take(found, rows, scores)
 
 
