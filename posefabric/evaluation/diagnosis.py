@@ -7,11 +7,12 @@ keypoints (`posefabric.evaluation.errors`), scores that rank poses wrongly, pose
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from posefabric import documents
 from posefabric.data.records import GroundTruth, PersonRecord
 from posefabric.errors import UserError
 from posefabric.evaluation.errors import KINDS, KeypointErrors, keypoint_errors, repaired
@@ -21,7 +22,6 @@ from posefabric.evaluation.pairing import BACKGROUND, IGNORED, Matches, ScoredPo
 from posefabric.evaluation.pck import pck_curve, pckh_curve
 from posefabric.evaluation.predictions import Predictions, to_coco_results
 
-FORMAT = 1
 WORST = 50
 MEASURES = ("AP", "AP50", "AP75")
 PCK_THRESHOLDS = tuple(step / 100 for step in range(51))
@@ -47,6 +47,15 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """The percentage of keypoints within each threshold, by a metric's name."""
+
+    name: str
+    thresholds: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Everything that `diagnose` finds.
 
@@ -55,7 +64,7 @@ class Diagnosis:
     counts labelled persons without a pose. `effects` holds `MEASURES` as found, and without one class of error:
     `jitter`, `inversion`, `swap`, `miss`, all four (`keypoints`), `scores` (each pose's score is its OKS), `background`
     (such poses are dropped) and `missed` (such persons are). `precision` is COCO's at the recalls 0, 0.01, ..., 1, by
-    OKS threshold. `pck` is a curve with its `name`, `thresholds` and `values`, where poses are of annotated boxes.
+    OKS threshold. `pck` is there where poses are of annotated boxes.
     `worst` are the `WORST` persons of the lowest OKS, worst first.
     """
 
@@ -64,11 +73,13 @@ class Diagnosis:
     effects: Mapping[str, Mapping[str, float]]
     precision: Mapping[str, Sequence[float]]
     worst: Sequence[Case]
-    pck: Mapping[str, Any] | None = None
+    pck: Curve | None = None
+    format: Literal[1] = 1
 
     def to_data(self) -> dict[str, Any]:
-        """As plain data for JSON, with `"format"`."""
-        return {"format": FORMAT, **asdict(self)}
+        """As plain data for JSON; `posefabric.documents` reads it back."""
+        data: dict[str, Any] = documents.to_data(self)
+        return data
 
 
 def diagnosis_of(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def _mean(values: np.ndarray) -> float | None:
     return float(judged.mean()) if len(judged) else None
 
 
-def _pck(truth: GroundTruth, found: Predictions) -> dict[str, Any] | None:
+def _pck(truth: GroundTruth, found: Predictions) -> Curve | None:
     """PCKh where heads can be measured, else PCK; None for poses of detected boxes."""
     persons, keypoints_xy = annotated_poses(truth, found)
     for curve in (pckh_curve, pck_curve) if persons else ():
@@ -165,5 +176,5 @@ def _pck(truth: GroundTruth, found: Predictions) -> dict[str, Any] | None:
             if error.code != "missing-keypoints":
                 raise
             continue
-        return {"name": name, "thresholds": list(PCK_THRESHOLDS), "values": values}
+        return Curve(name, PCK_THRESHOLDS, values)
     return None
