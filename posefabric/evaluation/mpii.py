@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from posefabric.data.records import PersonRecord
+from posefabric.data.records import MPII_HEAD_SHARE, PersonRecord
 from posefabric.errors import UserError
 from posefabric.matlab import numeric, read_mat, to_mat
 from posefabric.runs import write_atomic
 from posefabric.skeletons import MPII16
-
-HEAD_SHARE = 0.6
-"""The head size of PCKh is this share of the diagonal of MPII's head box."""
 
 _SHORT_NAMES = (
     "rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor", "neck", "head", "rwri", "relb", "rsho", "lsho",
@@ -49,7 +46,7 @@ def read_mpii_truth(path: str | Path) -> list[PersonRecord]:
     visibility = np.where(missing[order].T == 0, 2, 0)
     keypoints_xy = np.where(visibility[..., None] > 0, keypoints_xy[order].transpose(2, 0, 1) - 1, 0.0)
     _require_finite(keypoints_xy, f"{path}: pos_gt_src of person")
-    head_sizes = HEAD_SHARE * np.hypot(*(corners[1] - corners[0]))
+    head_sizes = MPII_HEAD_SHARE * np.hypot(*(corners[1] - corners[0]))
     _require_heads(head_sizes, path)
     return [_person(row, *found) for row, found in enumerate(zip(keypoints_xy, visibility, head_sizes, strict=True))]
 
