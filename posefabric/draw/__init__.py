@@ -7,6 +7,7 @@ logged rows) and makes an image or a matplotlib figure. numpy, OpenCV and matplo
 from posefabric.draw.curves import plot_curves
 from posefabric.draw.fabrics import draw_fabrics
 from posefabric.draw.figures import save_figure, svg_text
+from posefabric.draw.metrics import plot_metrics
 from posefabric.draw.people import contact_sheet, draw_people
 
-__all__ = ["contact_sheet", "draw_fabrics", "draw_people", "plot_curves", "save_figure", "svg_text"]
+__all__ = ["contact_sheet", "draw_fabrics", "draw_people", "plot_curves", "plot_metrics", "save_figure", "svg_text"]

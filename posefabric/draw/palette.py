@@ -29,6 +29,15 @@ OPERATION_COLOURS: dict[str, str] = {
 }
 _SPARE_COLOURS = ("#56b4e9", "#f0e442", "#8c6bb1", "#7f7f7f", "#a6761d")
 
+ERROR_COLOURS: dict[str, str] = {
+    "good": "#009e73",
+    "jitter": "#56b4e9",
+    "inversion": "#e69f00",
+    "swap": "#cc79a7",
+    "miss": "#d55e00",
+}
+"""Of `evaluation.errors.KINDS`."""
+
 PART_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#009988")
 
 RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

@@ -24,6 +24,8 @@ from posefabric.evaluation.predictions import Predictions, to_coco_results
 
 WORST = 50
 MEASURES = ("AP", "AP50", "AP75")
+POSES = ("persons", "background", "ignored", "missed")
+EFFECTS = ("as found", *KINDS[1:], "keypoints", "scores", "background", "missed")
 PCK_THRESHOLDS = tuple(step / 100 for step in range(51))
 
 
@@ -75,6 +77,14 @@ class Diagnosis:
     worst: Sequence[Case]
     pck: Curve | None = None
     format: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        counts = [*(keypoint.counts for keypoint in self.keypoints.values()), *(case.counts for case in self.worst)]
+        tables = [*((KINDS, row) for row in counts), (EFFECTS, self.effects), (POSES, self.poses)]
+        tables += [(MEASURES, row) for row in self.effects.values()]
+        for known, row in tables:
+            if set(row) != set(known):
+                raise ValueError(f"has {', '.join(row)} where {', '.join(known)} are due")
 
     def to_data(self) -> dict[str, Any]:
         """As plain data for JSON; `posefabric.documents` reads it back."""

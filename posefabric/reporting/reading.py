@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.errors import UserError
+from posefabric.evaluation.diagnosis import Diagnosis
 from posefabric.runs import Run
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -24,6 +26,7 @@ class RunNotes:
     evaluation: dict[str, Any]
     architecture: Architecture | None
     pictures: Sequence[Path]
+    diagnosis: Diagnosis | None = None
 
 
 def read_run(folder: Path) -> RunNotes:
@@ -36,6 +39,7 @@ def read_run(folder: Path) -> RunNotes:
         evaluation=run.figures(),
         architecture=_architecture(run),
         pictures=sorted(path for path in folder.glob("pictures/*") if path.suffix.lower() in PICTURE_SUFFIXES),
+        diagnosis=_diagnosis(run.path / "diagnosis.json"),
     )
 
 
@@ -46,3 +50,7 @@ def _architecture(run: Run) -> Architecture | None:
         return run.architecture()
     except UserError as error:
         raise UserError("bad-run", f"{run.path / 'architecture.json'} is damaged: {error.finding}") from error
+
+
+def _diagnosis(path: Path) -> Diagnosis | None:
+    return documents.read_json(Diagnosis, path, code="bad-run") if path.is_file() else None
