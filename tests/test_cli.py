@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,7 +72,7 @@ def options(command: Any) -> set[str]:
 
 GROUP: Any = typer.main.get_command(cli.build())
 FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__.replace("_", "-"): function for function in COMMANDS} | {
-    f"data {function.__name__}": function for function in DATA_COMMANDS
+    f"data {function.__name__.rstrip('_')}": function for function in DATA_COMMANDS
 }
 
 
@@ -320,6 +321,74 @@ def test_python_and_the_command_line_do_the_same(walk: Walk) -> None:
     assert dict(result.figures) == pytest.approx(told, nan_ok=True)
 
 
+@pytest.mark.parametrize("metric", ["oks", "pck"])
+def test_a_file_of_predictions_gives_the_figures_of_its_run(walk: Walk, metric: str) -> None:
+    with contextlib.chdir(walk.folder):
+        file = ("--predictions", "keypoints.json", "--annotations", "val.json", "--metric", metric)
+        outcome = posefabric_cli("evaluate", *file, "--json")
+        whole = posefabric_cli("evaluate", *file, "--output", f"{metric}-figures", "--json")
+    told = walk.outcomes["evaluate"].figures
+    assert outcome.figures == {key: pytest.approx(told[key], abs=1e-12) for key in outcome.figures}
+    assert {"oks": "AP", "pck": "PCK@0.2"}[metric] in outcome.figures
+    assert {key: value for key, value in whole.figures.items() if key != "output"} == outcome.figures
+    assert {path.name for path in (walk.folder / f"{metric}-figures").iterdir()} == {
+        "evaluation.json",
+        "diagnosis.json",
+    }
+
+
+def test_evaluation_in_a_folder_and_in_detected_boxes(walk: Walk) -> None:
+    """Boxes of a perfect detector, each twice: what is left are as many poses as there are persons."""
+    with contextlib.chdir(walk.folder):
+        persons = json.loads(Path("val.json").read_text())["annotations"]
+        boxes = [
+            {key: person[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for person in persons
+        ]
+        Path("detections.json").write_text(json.dumps([*boxes, *boxes]))
+        annotated = posefabric_cli("evaluate", "trained", "data.yaml", "--output", "annotated", "--json").figures
+        detected = posefabric_cli(
+            "evaluate", "trained", "data.yaml", "--boxes", "detections.json", "--output", "detected", "--json"
+        ).figures
+        ours, theirs = (json.loads(Path(f"{name}/keypoints.json").read_text()) for name in ("annotated", "detected"))
+    assert annotated["boxes"] == "ground-truth boxes"
+    assert detected["boxes"] == "8 boxes of detections.json"
+    assert "PCK@0.2" not in detected
+    assert {key: detected[key] for key in ("AP", "AR")} == {key: annotated[key] for key in ("AP", "AR")}
+    assert [row["keypoints"] for row in theirs] == [row["keypoints"] for row in ours]
+    assert [row["score"] for row in theirs] == pytest.approx([0.9 * row["score"] for row in ours])
+    assert [row.get("annotation_id") for row in theirs] == [None] * 4
+    assert {path.name for path in (walk.folder / "annotated").iterdir()} == {
+        "evaluation.json",
+        "diagnosis.json",
+        "keypoints.json",
+    }
+
+
+def test_a_test_split_without_labels_gives_a_submission(walk: Walk) -> None:
+    with contextlib.chdir(walk.folder):
+        whole = json.loads(Path("val.json").read_text())
+        for person in whole["annotations"]:
+            person |= {"keypoints": [0] * 51, "num_keypoints": 0}
+        Path("unlabelled.json").write_text(json.dumps(whole))
+        Path("test.yaml").write_text(Path("data.yaml").read_text() + "test: unlabelled.json\n")
+        outcome = posefabric_cli("evaluate", "trained", "test.yaml", "--split", "test", "--output", "handed-in")
+        with zipfile.ZipFile("handed-in/submission.zip") as archive:
+            (name,) = archive.namelist()
+            results = json.loads(archive.read(name))
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == ["boxes  ground-truth boxes", "handed-in"]
+    assert name == "person_keypoints_test-dev2017_posefabric_results.json"
+    assert [set(row) for row in results] == [{"image_id", "category_id", "keypoints", "score"}] * 4
+
+
+def test_the_score_of_visible_keypoints_is_calibrated_on_validation(walk: Walk) -> None:
+    record = json.loads((walk.folder / "trained" / "run.json").read_text())
+    predictor = posefabric.load(walk.folder / "trained")
+    assert predictor.threshold == record["visible_threshold"]
+    poses = predictor.predict(walk.folder / "people" / "images" / "000001.png")
+    assert (poses.visible == (poses.score >= predictor.threshold)).all()
+
+
 def test_boxes_by_file_name_are_used(walk: Walk) -> None:
     with contextlib.chdir(walk.folder):
         Path("boxes.json").write_text('{"000001.png": [[10, 10, 60, 90], [20, 30, 90, 150]]}')
@@ -335,7 +404,7 @@ def test_boxes_by_file_name_are_used(walk: Walk) -> None:
 @pytest.mark.parametrize(
     ("names", "given", "code", "message"),
     [
-        (["broken.png"], ["broken.png"], BAD_DATA, "broken.png cannot be decoded"),
+        (["broken.png"], ["broken.png"], BAD_DATA, "broken.png cannot be read"),
         ([], ["none.png"], INPUT_OUTPUT, "none.png does not exist"),
         ([], ["."], INPUT_OUTPUT, "no images in"),
         (["a.jpg"], ["a.jpg", "--output", "."], USAGE, "a.jpg would be written over another image"),

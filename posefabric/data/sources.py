@@ -90,6 +90,7 @@ def open_evaluated(
     `boxes`, a COCO detection result file, puts the persons that a detector found in the place of those annotated. A
     split without a single label (a test set) gives everybody annotated.
     """
+    _check_split(split)
     if data == SYNTHETIC:
         if boxes:
             raise UserError("bad-dataset", f"--boxes with '{SYNTHETIC}'", "a dataset of files, whose images have ids")
@@ -104,9 +105,14 @@ def open_evaluated(
     return (stretched(people), STRETCHED) if config.data.stretch_boxes else (people, ANNOTATED)
 
 
+def _check_split(name: str) -> None:
+    """Raises `UserError("unknown-name")` for a name that is no split."""
+    if name not in SPLITS:
+        raise unknown_name("split", name, SPLITS)
+
+
 def _open(data: str, split: str, settings: DataSettings, where: Where) -> People:
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    _check_split(split)
     if data == SYNTHETIC:
         count = settings.synthetic_train if split == "train" else settings.synthetic_val
         return SyntheticPeople(
