@@ -109,7 +109,9 @@ def test_from_the_image_to_heatmaps_and_back_with_the_flip_test(method, seed, si
     assert np.abs(returned - in_image).max() < 0.01 * heatmap_px.min()
 
 
-@given(seed=st.integers(0, 2**31), width=st.sampled_from([0.75, 1.0, 1.5]), background=st.sampled_from([0.0, 0.1, 0.2]))
+@given(
+    seed=st.integers(0, 2**31), width=st.sampled_from([0.75, 1.0, 1.5]), background=st.sampled_from([0.0, 0.1, 0.25])
+)
 @settings(max_examples=30, deadline=None)
 def test_soft_argmax_knows_neither_the_width_nor_the_background_nor_another_person(seed, width, background):
     rng = torch.Generator().manual_seed(seed)
@@ -121,7 +123,7 @@ def test_soft_argmax_knows_neither_the_width_nor_the_background_nor_another_pers
 
     heatmap = bell(*centre) + 0.8 * bell(centre[0] + 5, centre[1] + 30) + background
     found, _ = heatmaps.decode(heatmap[None, None], (64, 48), "soft-argmax", 2.0)
-    assert (found - centre).abs().max() < 0.03
+    assert (found - centre).abs().max() < (0.01 if width >= 1 else 0.03)
 
 
 def test_sub_pixel_methods_are_worth_it():

@@ -66,6 +66,20 @@ def test_pairs_are_those_of_pycocotools(block: int) -> None:
     assert min(seen.values()) > 10
 
 
+def test_of_two_persons_that_are_one_the_later_is_taken_and_of_equal_scores_the_earlier_comes_first() -> None:
+    ground_truth, _ = random_set(0, 17)
+    person = {**ground_truth["annotations"][0], "iscrowd": 0, "area": 5000.0, "num_keypoints": 17}
+    person["keypoints"] = np.column_stack([np.arange(34).reshape(17, 2), np.full(17, 2)]).ravel().tolist()
+    ground_truth["annotations"] = [{**person, "id": number} for number in (1, 2, 3)]
+    results = [
+        {"image_id": person["image_id"], "category_id": 1, "score": 0.5, "keypoints": person["keypoints"]}
+        for _ in range(4)
+    ]
+    ours = match(truth_of(ground_truth), scored_poses(results, 17)).persons
+    assert ours.tolist() == [2, 1, 0, BACKGROUND]
+    assert [pair[0] for pair in pycocotools_pairs(ground_truth, results).values()] == [3, 2, 1, 0]
+
+
 def test_nobody_and_nothing() -> None:
     empty = GroundTruth(COCO17, [], [1])
     assert match(empty, scored_poses([], 17)).persons.tolist() == []
