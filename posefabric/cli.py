@@ -33,7 +33,7 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.recipes,
     commands.explain,
 )
-DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.import_)
+DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.view, commands.import_, commands.download)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages but errors.")]

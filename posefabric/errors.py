@@ -86,6 +86,11 @@ CODES: dict[str, Code] = {
     ),
     "missing-file": Code(INPUT_OUTPUT, "A file or folder does not exist.", "Check the path."),
     "not-writable": Code(INPUT_OUTPUT, "A file or folder cannot be written.", "Check permissions and free space."),
+    "download-failed": Code(
+        INPUT_OUTPUT,
+        "A file could not be downloaded, or is not the one that was published.",
+        "Run the command again: what arrived is kept. Or name another server with --mirror.",
+    ),
     "missing-weights": Code(
         INPUT_OUTPUT,
         "Pretrained weights are asked for and are not on this machine.",
@@ -111,6 +116,9 @@ class UserError(ValueError):
         self.todo = todo or CODES[code].cure
         self.finding = f"{given}; allowed: {allowed}" if allowed else given
         super().__init__(f"{self.finding}; to do: {self.todo} [{code}]")
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str]]:
+        return type(self), (self.code, self.given, self.allowed, self.todo)  # it crosses from worker processes
 
     @property
     def exit_code(self) -> int:

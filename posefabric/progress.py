@@ -72,3 +72,45 @@ def _bar() -> rich.progress.Progress:
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class ByteProgress:
+    """Counts the bytes of one file; silent as `Progress` is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.last_line = time.monotonic()
+        quiet = not logger.isEnabledFor(logging.INFO)
+        self.bar = _byte_bar() if sys.stderr.isatty() and not quiet else None
+
+    def __enter__(self) -> ByteProgress:
+        if self.bar is not None:
+            self.bar.start()
+            self.task = self.bar.add_task(self.name, total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, done: int, total: int | None) -> None:
+        """So many bytes of so many are there (None: nobody knows)."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, total=total)
+        elif time.monotonic() - self.last_line > LINE_SECONDS:
+            self.last_line = time.monotonic()
+            of_all = f" of {total / 1e6:,.0f}" if total else ""
+            logger.info("%s: %s%s MB", self.name, f"{done / 1e6:,.0f}", of_all)
+
+
+def _byte_bar() -> rich.progress.Progress:
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.DownloadColumn(),
+        rich.progress.TransferSpeedColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=rich.console.Console(stderr=True),
+    )

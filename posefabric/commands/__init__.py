@@ -5,7 +5,7 @@ imported only inside the commands that need it, so that `--help` is quick.
 """
 
 from posefabric.commands.arguments import Result
-from posefabric.commands.datasets import check, import_, init, synthesize
+from posefabric.commands.datasets import check, download, import_, init, synthesize, view
 from posefabric.commands.learning import demo, derive, import_weights, search, train
 from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
@@ -16,6 +16,7 @@ __all__ = [
     "check",
     "demo",
     "derive",
+    "download",
     "evaluate",
     "explain",
     "import_",
@@ -29,4 +30,5 @@ __all__ = [
     "show",
     "synthesize",
     "train",
+    "view",
 ]

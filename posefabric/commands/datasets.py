@@ -10,11 +10,24 @@ from typing import Annotated
 
 import typer
 
-from posefabric.commands.arguments import Category, Images, Result, write_text
+from posefabric.commands.arguments import (
+    Assignments,
+    Category,
+    Data,
+    Images,
+    Recipe,
+    Result,
+    open_split,
+    read_settings,
+    write_text,
+)
 from posefabric.errors import BAD_DATA, UserError, unknown_name
 from posefabric.runs import make_folder, next_output
 
 logger = logging.getLogger(__name__)
+
+SHOWN_SYNTHETIC = 500
+"""How many of the synthetic people `view` renders, unless --set says otherwise."""
 
 
 def check(
@@ -92,10 +105,45 @@ def init(
     return Result(description.figures(found), output)
 
 
+def view(
+    data: Data,
+    images: Images = None,
+    category: Category = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="How many persons are shown.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other persons.")] = 0,
+    recipe: Recipe = "base",
+    set: Assignments = None,
+    skip_check: Annotated[bool, typer.Option("--skip-check", help="Do not open every image to check it.")] = False,
+    output: Annotated[Path, typer.Option(help="The HTML file.")] = Path("view.html"),
+) -> Result:
+    """One HTML page about a dataset: problems, persons, augmentation, keypoints, boxes, left and right, parts."""
+    from posefabric.data.check import Request
+    from posefabric.data.check import check as check_dataset
+    from posefabric.data.sources import SYNTHETIC, Where
+    from posefabric.reporting.dataset import DatasetView, write_dataset_page, write_problems_page
+
+    few = [f"data.synthetic_train={SHOWN_SYNTHETIC}", f"data.synthetic_val={SHOWN_SYNTHETIC}"]
+    settings = read_settings(recipe, None, [*(few if data == SYNTHETIC else []), *(set or [])])
+    skipped = skip_check or data == SYNTHETIC
+    findings = None if skipped else check_dataset(Path(data), Request(images, category))
+    problems = sum(found.counts.total() for found in findings or ())
+    try:
+        people = open_split(data, split, settings, Where(images, category))
+    except UserError:
+        if not problems or findings is None:
+            raise
+        return Result(
+            {"problems": problems}, write_problems_page(Path(data).name, findings, output), exit_code=BAD_DATA
+        )
+    shown = DatasetView(Path(data).name, split, people, settings.data, settings.model.input_hw, findings, count, seed)
+    return Result({"persons": len(people), "problems": problems}, write_dataset_page(shown, output))
+
+
 def import_(
     format: Annotated[str, typer.Argument(help="mpii, lsp or coco.")],
     source: Annotated[Path, typer.Argument(help="The folder or annotation file of that format; it is only read.")],
-    images: Images = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
     validation: Annotated[
         Path | None, typer.Option(help="MPII: valid.json, which names the validation persons.")
     ] = None,
@@ -113,3 +161,19 @@ def import_(
     truth = read_mpii_truth(heads) if heads else None
     imported = FORMATS[format](Request(source, output or next_output("import"), images, validation, truth))
     return Result(imported.counts, imported.yaml)
+
+
+def download(
+    dataset: Annotated[str, typer.Argument(help="coco or mpii.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="coco: annotations, val, train, test; mpii: annotations, images.")
+    ] = None,
+    mirror: Annotated[str | None, typer.Option(help="The address of a folder with the same archives.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The folder; the same again goes on where it stopped.")] = None,
+) -> Result:
+    """Fetch COCO 2017 or MPII from their authors and unpack them; continues what was cut off."""
+    from posefabric.data import download as downloads
+
+    folder = output or Path(dataset)
+    names = downloads.download(dataset, folder, only or (), mirror)
+    return Result({"archives": names}, folder, text=f"next: posefabric data import {dataset} {folder}")
