@@ -64,6 +64,7 @@ def test_everything_of_a_diagnosis_is_shown(tmp_path: Path) -> None:
         assert f"{effect['AP']:.3f}" in words
     for case in diagnosis["worst"]:
         assert str(case["annotation_id"]) in words
+    assert "Which keypoints are taken for each other" in words
     assert "threshold, times the head" in words
     assert "not labelled" in words  # right hip
 

@@ -15,7 +15,7 @@ import numpy as np
 from posefabric import documents
 from posefabric.data.records import GroundTruth, PersonRecord
 from posefabric.errors import UserError
-from posefabric.evaluation.errors import KINDS, KeypointErrors, keypoint_errors, repaired
+from posefabric.evaluation.errors import KINDS, KeypointErrors, confusions, keypoint_errors, repaired
 from posefabric.evaluation.figures import annotated_poses
 from posefabric.evaluation.oks import OKS_THRESHOLDS, coco_annotations, coco_metrics, coco_precision
 from posefabric.evaluation.pairing import BACKGROUND, IGNORED, Matches, ScoredPoses, ignored, match, scored_poses
@@ -67,7 +67,8 @@ class Diagnosis:
     `jitter`, `inversion`, `swap`, `miss`, all four (`keypoints`), `scores` (each pose's score is its OKS), `background`
     (such poses are dropped) and `missed` (such persons are). `precision` is COCO's at the recalls 0, 0.01, ..., 1, by
     OKS threshold. `pck` is there where poses are of annotated boxes.
-    `worst` are the `WORST` persons of the lowest OKS, worst first.
+    `worst` are the `WORST` persons of the lowest OKS, worst first. `confusions` says on which other keypoints of its
+    person a keypoint stood, and how often.
     """
 
     keypoints: Mapping[str, KeypointDiagnosis]
@@ -75,6 +76,7 @@ class Diagnosis:
     effects: Mapping[str, Mapping[str, float]]
     precision: Mapping[str, Sequence[float]]
     worst: Sequence[Case]
+    confusions: Mapping[str, Mapping[str, int]]
     pck: Curve | None = None
     format: Literal[1] = 1
 
@@ -120,6 +122,7 @@ def diagnose(truth: GroundTruth, results: Sequence[Mapping[str, Any]]) -> Diagno
         effects=dict(_effects(truth, poses, matches, errors)),
         precision={f"{oks:.2f}": curve.tolist() for oks, curve in zip(OKS_THRESHOLDS, precision, strict=True)},
         worst=_worst(truth, matches, errors),
+        confusions=_confusions(truth, confusions(truth, poses, matches)),
     )
 
 
@@ -165,6 +168,12 @@ def _worst(truth: GroundTruth, matches: Matches, errors: KeypointErrors) -> list
         if not ignored(person)
     ]
     return sorted(cases, key=lambda case: (case.oks, case.image_id, case.annotation_id))[:WORST]
+
+
+def _confusions(truth: GroundTruth, counts: np.ndarray) -> dict[str, dict[str, int]]:
+    names = truth.skeleton.keypoints
+    rows = {name: {names[j]: int(n) for j, n in enumerate(row) if n} for name, row in zip(names, counts, strict=True)}
+    return {name: row for name, row in rows.items() if row}
 
 
 def _counts(kinds: np.ndarray) -> dict[str, int]:

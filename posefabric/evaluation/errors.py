@@ -71,7 +71,7 @@ def _similarities(
     persons = [truth.persons[index] for index in in_image]
     num_keypoints = truth.skeleton.num_keypoints
     labels_xy = np.array([person.keypoints_xy for person in persons]).reshape(-1, num_keypoints, 2)
-    labelled = np.array([person.visibility > 0 for person in persons]).reshape(-1, num_keypoints)
+    labelled = np.array([person.visibility > 0 for person in persons], dtype=bool).reshape(-1, num_keypoints)
     areas = np.array([person.area for person in persons])
 
     def compared(order: np.ndarray) -> Float[np.ndarray, "n m K"]:
@@ -80,6 +80,28 @@ def _similarities(
         return np.where(labelled[:, order], values, -1.0)
 
     return compared(np.arange(num_keypoints)), compared(np.array(truth.skeleton.flip_permutation))
+
+
+def confusions(truth: GroundTruth, poses: ScoredPoses, matches: Matches) -> Int[np.ndarray, "K K"]:
+    """How often the row's keypoint stood on the column's of its own person: `NEAR` it, and nearer than its own label.
+
+    Of several the nearest counts. Left and right make the inversions; here a wrist on a hip is seen too.
+    """
+    num_keypoints = truth.skeleton.num_keypoints
+    found = np.flatnonzero(matches.persons >= 0)
+    persons = [truth.persons[index] for index in matches.persons[found]]
+    labels_xy = np.array([person.keypoints_xy for person in persons]).reshape(-1, num_keypoints, 2)
+    labelled = np.array([person.visibility > 0 for person in persons], dtype=bool).reshape(-1, num_keypoints)
+    areas = np.array([person.area for person in persons])
+    counts = np.zeros((num_keypoints, num_keypoints), dtype=np.int64)
+    for k in range(num_keypoints):
+        squared_px = ((poses.keypoints_xy[found, k, None] - labels_xy) ** 2).sum(axis=-1)
+        values = np.where(labelled, similarity(squared_px, areas, truth.skeleton.sigmas), -1.0)
+        nearest = values.argmax(axis=1)
+        best = values.max(axis=1, initial=-1)
+        confused = labelled[:, k] & (best >= NEAR) & (best > values[:, k])
+        np.add.at(counts[k], nearest[confused], 1)
+    return counts
 
 
 def repaired(

@@ -18,6 +18,8 @@ _WHAT_ONE_SEES = (
     "these."
 )
 
+MOST_CONFUSIONS = 12
+
 _EFFECTS = {
     "jitter": "jitter",
     "inversion": "inversions",
@@ -44,6 +46,7 @@ def diagnosis(run: RunNotes, prefix: str) -> Html:
         _effects(found.effects),
         element("p", _poses(found), class_="note"),
         drawing(plot_metrics(found.precision, pck), f"{prefix}-metrics", names),
+        _confusions(found),
         disclosure(f"The {len(found.worst)} persons of the lowest OKS", _worst(found.worst)),
         lead=_WHAT_ONE_SEES,
     )
@@ -97,6 +100,22 @@ def _poses(found: Diagnosis) -> str:
         f"better one, {poses['ignored']} do not count; {poses['missed']} labelled persons have no pose. A repaired "
         "keypoint is put where its error just ends, so that AP without all four is below 1."
     )
+
+
+def _confusions(found: Diagnosis) -> Html:
+    """The most frequent confusions of a keypoint with another one of its person; nothing where there are none."""
+    pairs = [(n, name, other) for name, row in found.confusions.items() for other, n in row.items()]
+    rows = [
+        (name.replace("_", " "), other.replace("_", " "), f"{n}", f"{100 * n / _judged(found, name):.1f} %")
+        for n, name, other in sorted(pairs, key=lambda pair: -pair[0])[:MOST_CONFUSIONS]
+    ]
+    head = ("Keypoint", "Stood on", "Times", "Of its labels")
+    shown = scrolling(table(head, rows), "Keypoints that stood on another one of their person")
+    return disclosure("Which keypoints are taken for each other", shown) if rows else Html()
+
+
+def _judged(found: Diagnosis, name: str) -> int:
+    return max(sum(found.keypoints[name].counts.values()), 1)
 
 
 def _worst(cases: Sequence[Case]) -> Html:

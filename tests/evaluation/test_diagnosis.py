@@ -142,6 +142,19 @@ def test_repaired_keypoints_are_no_better_than_the_paper_puts_them(seed: int) ->
         assert (after.own[here] > errors.own[here]).all()
 
 
+def test_a_keypoint_on_any_other_one_of_its_person_is_a_confusion() -> None:
+    truth = two_in_an_image(2)
+    poses, _ = spoilt(truth, 0, ("good",))
+    wrist, hip, eye = (COCO17.index(name) for name in ("left_wrist", "right_hip", "left_eye"))
+    persons = [replace(person, visibility=np.full(17, 2)) for person in truth.persons]
+    persons[3].visibility[wrist] = 0
+    xy = poses.keypoints_xy.copy()
+    xy[:, wrist] = xy[:, hip] + 0.5
+    xy[1, eye] = persons[0].keypoints_xy[wrist]  # another person's: a swap at most
+    found = diagnose(replace(truth, persons=persons), replace(poses, keypoints_xy=xy).to_results(1)).confusions
+    assert found == {"left_wrist": {"right_hip": 3}}
+
+
 def test_the_borders_between_the_kinds() -> None:
     truth = two_in_an_image(1)
     poses = ScoredPoses(np.array([p.keypoints_xy for p in truth.persons]), np.array([0.9, 0.8]), np.zeros(2, dtype=int))
