@@ -100,3 +100,32 @@ def test_importing_another_checkpoint_into_a_run_is_refused(real_data: Path, tmp
         assert result.figures["missing"] == 0
     with pytest.raises(UserError, match="another run"):
         commands.import_weights(other / "weights.safetensors", other / "case.json", output=tmp_path / "run")
+
+
+def test_mpiis_file_has_a_row_for_every_annotated_person(tmp_path: Path) -> None:
+    """Whoever was not looked at keeps the place of its row, in whatever order the others were found."""
+    from posefabric.commands.measuring import _write_pred_mat
+    from posefabric.data.records import truth_of
+    from posefabric.evaluation.mpii import read_mpii_predictions
+    from posefabric.evaluation.predictions import of_persons
+    from posefabric.skeletons import MPII16
+
+    truth = truth_of(SyntheticPeople(MPII16, count=4, image_hw=(64, 48)))
+    looked_at = [truth.persons[i] for i in (3, 0, 1)]
+    keypoints_xy = np.random.default_rng(0).uniform(0, 50, (3, 16, 2))
+    _write_pred_mat(tmp_path / "pred.mat", truth, of_persons(keypoints_xy, looked_at))
+    rows = read_mpii_predictions(tmp_path / "pred.mat")
+    np.testing.assert_allclose(rows[[3, 0, 1]], keypoints_xy, atol=1e-12)
+    assert (rows[2] == 0).all()
+    with pytest.raises(UserError, match="MPII's keypoints in annotated boxes"):
+        coco = truth_of(SyntheticPeople(count=4, image_hw=(64, 48)))
+        _write_pred_mat(tmp_path / "pred.mat", coco, of_persons(np.zeros((4, 17, 2)), coco.persons))
+
+
+def test_evaluate_is_one_way_or_the_other() -> None:
+    with pytest.raises(UserError, match="one part of two ways"):
+        commands.evaluate(Path("run"), "data", predictions=Path("found.json"))
+    with pytest.raises(UserError, match="one part of two ways"):
+        commands.evaluate(metric="oks")
+    with pytest.raises(UserError, match="without RUN and DATA"):
+        commands.evaluate(Path("run"))
