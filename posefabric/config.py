@@ -142,6 +142,7 @@ class DataSettings(Settings):
     because it looks at the answer: evaluated on such boxes a net seems better than it is, and detectors draw none.
 
     `mean` and `std` normalise RGB in [0, 1]. `in_memory` keeps every photograph once read, in each worker.
+    `allow_truncated` accepts JPEG files that lack their end marker and nothing else.
     `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs,
     `synthetic_variety` how hard they are (`SyntheticPeople`).
     """
@@ -154,6 +155,7 @@ class DataSettings(Settings):
     augmentation: Augmentation = Augmentation()
     num_workers: Annotated[int, Field(ge=0)] = 0
     in_memory: bool = False
+    allow_truncated: bool = False
     synthetic_train: Count = 4096
     synthetic_val: Count = 512
     synthetic_hw: tuple[Count, Count] = (192, 160)

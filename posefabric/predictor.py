@@ -111,7 +111,8 @@ class Predictor:
 
     def predict(self, image: Image | str | Path, boxes_xyxy: ArrayLike | None = None) -> Poses:
         """The poses of the persons in the boxes, (N, 4) corners in pixels; without boxes the whole image is one box."""
-        pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        data = self.config.data
+        pixels = image if isinstance(image, np.ndarray) else read_image(image, allow_truncated=data.allow_truncated)
         height, width = pixels.shape[:2]
         boxes = np.asarray(boxes_xyxy if boxes_xyxy is not None else [[0, 0, width, height]], dtype=np.float64)
         view = crop_settings(self.config, self.net.architecture, augmented=False)

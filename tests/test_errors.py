@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,10 @@ def test_unknown_name_suggests_and_lists() -> None:
     assert "unknown operation 'sep_3x3'; did you mean 'sep_conv_3x3'?" in str(error)
     assert "known: skip_connect, sep_conv_3x3" in str(error)
     assert suggestion("xyz", ("skip_connect",)) == ""
+
+
+def test_errors_cross_processes_whole() -> None:
+    error = UserError("bad-image", "x.jpg is damaged", "a whole one", "Replace it.")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    assert vars(copy) == vars(error)
+    assert str(copy) == str(error)

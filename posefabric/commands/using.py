@@ -11,6 +11,7 @@ import typer
 from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
 from posefabric.commands.arguments import Result, RunFolder, write_text
+from posefabric.config import override
 from posefabric.errors import UserError
 from posefabric.recipes import RECIPES, recipe
 from posefabric.runs import make_folder, next_output
@@ -23,6 +24,9 @@ def predict(
     threshold: Annotated[
         float | None, typer.Option(help="Keypoints below this score are not drawn; the run's own unless said.")
     ] = None,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Read JPEG files that lack their end marker, too.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
 ) -> Result:
     """Find keypoints in images: pictures with skeletons, and `keypoints.json` (COCO results)."""
@@ -30,6 +34,8 @@ def predict(
     from posefabric.predictor import load
 
     predictor = load(run)
+    if allow_truncated:
+        predictor.config = override(predictor.config, ["data.allow_truncated=true"])
     files = list_images(inputs)
     table = _boxes(boxes, files)
     folder = output or next_output("predict")

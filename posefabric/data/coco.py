@@ -29,7 +29,7 @@ class CocoPeople:
     """Labelled persons with their image files; a `People`.
 
     `annotated` are these and all others of the category: crowds, and persons without a labelled keypoint.
-    `image_paths` are the files of all images, by image id.
+    `image_paths` are the files of all images, by image id. `allow_truncated` is `read_image`'s.
     """
 
     skeleton: Skeleton
@@ -37,6 +37,7 @@ class CocoPeople:
     annotated: tuple[PersonRecord, ...]
     image_paths: Mapping[int, str]
     category_id: int = 1
+    allow_truncated: bool = False
 
     def truth(self) -> GroundTruth:
         return GroundTruth(self.skeleton, self.annotated, tuple(self.image_paths), self.category_id)
@@ -48,7 +49,7 @@ class CocoPeople:
         return self.persons[index]
 
     def image(self, index: int) -> Image:
-        return read_image(self.persons[index].image_path)
+        return read_image(self.persons[index].image_path, allow_truncated=self.allow_truncated)
 
 
 def load(

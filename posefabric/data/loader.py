@@ -28,6 +28,10 @@ Key = tuple[int, int]
 """What a sample is drawn from: (epoch, index of the person)."""
 
 
+MAX_STAND_INS = 48
+"""So many damaged images in a row are no accident."""
+
+
 @dataclasses.dataclass(frozen=True)
 class CropSettings:
     """How persons are shown to a network; `mean` and `std` normalise RGB in [0, 1]."""
@@ -42,7 +46,8 @@ class CropSettings:
 class Batch(NamedTuple):
     """B samples as tensors, `indices` naming the persons.
 
-    Images are normalised and channels-last in memory; keypoints are in crop pixels.
+    Images are normalised and channels-last in memory; keypoints are in crop pixels. `skipped` are the S persons that
+    others stand in for, because their image is damaged.
     """
 
     images: Float[Tensor, "B 3 H W"]
@@ -50,13 +55,16 @@ class Batch(NamedTuple):
     visibility: Int[Tensor, "B K"]
     crop_to_image: Float[Tensor, "B 2 3"]
     indices: Int[Tensor, " B"]
+    skipped: Int[Tensor, " S"]
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
-def collate(samples: Sequence[Sample], indices: Sequence[int], view: CropSettings) -> Batch:
+def collate(
+    samples: Sequence[Sample], indices: Sequence[int], view: CropSettings, skipped: Sequence[int] = ()
+) -> Batch:
     """One batch from samples of the view's input size; float32, on the CPU."""
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).movedim(-1, 1)  # B 3 H W
     mean, std = (255 * torch.tensor(numbers)[:, None, None] for numbers in (view.mean, view.std))
@@ -66,6 +74,7 @@ def collate(samples: Sequence[Sample], indices: Sequence[int], view: CropSetting
         visibility=torch.from_numpy(np.stack([sample.visibility for sample in samples])).long(),
         crop_to_image=torch.from_numpy(np.stack([sample.crop_to_image for sample in samples])).float(),
         indices=torch.tensor(indices),
+        skipped=torch.tensor(skipped, dtype=torch.int64),
     )
 
 
@@ -82,13 +91,15 @@ def training_batches(
 ) -> Iterator[Batch]:
     """The whole batches of steps `start_step` ... `start_step + num_steps - 1`, shuffled anew every epoch.
 
-    `indices` restricts training to some persons. Too few for one batch raise `UserError("bad-value")`.
+    `indices` restricts training to some persons. Too few for one batch raise `UserError("bad-value")`. A person whose
+    image is damaged is replaced by another, drawn from the seed, the epoch and the person, and named in the batch's
+    `skipped`; `MAX_STAND_INS` damaged images in a row raise `UserError("bad-image")`.
     """
     chosen = np.arange(len(people)) if indices is None else np.asarray(indices, dtype=np.int64)
     if not 1 <= batch_size <= len(chosen):
         raise UserError("bad-value", f"batch size {batch_size}", f"1 to {len(chosen)}, the number of persons")
     keys = _training_keys(chosen, batch_size, seed, range(start_step, start_step + num_steps))
-    return _load(_Samples(people, view, seed), keys, num_workers)
+    return _load(_Samples(people, view, seed, chosen), keys, num_workers)
 
 
 def evaluation_batches(
@@ -99,7 +110,10 @@ def evaluation_batches(
     batch_size: int,
     num_workers: int = 0,
 ) -> Iterator[Batch]:
-    """Every person once, in order and without augmentation; the last batch may be smaller."""
+    """Every person once, in order and without augmentation; the last batch may be smaller.
+
+    A damaged image raises `UserError("bad-image")`: figures on fewer persons would be other figures.
+    """
     chosen = range(len(people)) if indices is None else indices
     keys = (
         [(0, int(index)) for index in chosen[start : start + batch_size]] for start in range(0, len(chosen), batch_size)
@@ -118,15 +132,46 @@ def _training_keys(indices: Int[np.ndarray, " N"], batch_size: int, seed: int, s
         yield [(epoch, int(index)) for index in rows]
 
 
+class _Row(NamedTuple):
+    """A person, its sample, and those it stands in for."""
+
+    person: int
+    sample: Sample
+    skipped: tuple[int, ...]
+
+
 @dataclasses.dataclass(frozen=True)
-class _Samples(Dataset[tuple[int, Sample]]):
+class _Samples(Dataset[_Row | UserError]):
+    """Samples by key; persons with damaged images are replaced by `stand_ins`, if there are any.
+
+    Errors are results like others: raised in a worker process, they would lose their type on the way.
+    """
+
     people: People
     view: CropSettings
     seed: int
+    stand_ins: Int[np.ndarray, " N"] | None = None
 
-    def __getitem__(self, key: Key) -> tuple[int, Sample]:
-        epoch, index = key
-        sample = make_sample(
+    def __getitem__(self, key: Key) -> _Row | UserError:
+        skipped: list[int] = []
+        for index in self._candidates(*key):
+            try:
+                return _Row(index, self._sample(key[0], index), tuple(skipped))
+            except UserError as error:
+                if error.code != "bad-image" or self.stand_ins is None:
+                    return error
+                skipped.append(index)
+                last = error
+        return UserError("bad-image", f"{len(skipped)} images drawn in a row are damaged, at last {last.given}")
+
+    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
+        yield index
+        if self.stand_ins is not None:
+            rng = np.random.default_rng([self.seed, epoch, index, 1])
+            yield from rng.choice(self.stand_ins, MAX_STAND_INS).tolist()
+
+    def _sample(self, epoch: int, index: int) -> Sample:
+        return make_sample(
             self.people.record(index),
             self.people.image(index),
             self.people.skeleton,
@@ -135,23 +180,31 @@ class _Samples(Dataset[tuple[int, Sample]]):
             augmentation=self.view.augmentation,
             rng=np.random.default_rng([self.seed, epoch, index]),
         )
-        return index, sample
 
 
 def _load(samples: _Samples, keys: Iterator[list[Key]], num_workers: int) -> Iterator[Batch]:
     loader = DataLoader(
         samples,
         batch_sampler=keys,
-        collate_fn=partial(_collate_indexed, view=samples.view),
+        collate_fn=partial(_collate_rows, view=samples.view),
         num_workers=num_workers,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # its own, so that loading draws nothing from torch's global one
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
-def _collate_indexed(rows: list[tuple[int, Sample]], view: CropSettings) -> Batch:
-    return collate([sample for _, sample in rows], [index for index, _ in rows], view)
+def _collate_rows(rows: list[_Row | UserError], view: CropSettings) -> Batch | UserError:
+    whole = []
+    for row in rows:
+        if isinstance(row, UserError):
+            return row
+        whole.append(row)
+    skipped = [index for row in whole for index in row.skipped]
+    return collate([row.sample for row in whole], [row.person for row in whole], view, skipped)
 
 
 def _start_worker(_: int) -> None:

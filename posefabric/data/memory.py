@@ -7,29 +7,33 @@ from posefabric.skeletons import Skeleton
 
 
 class InMemory:
-    """The same people, each read at most once per process; memory grows by one image per person."""
+    """The same people, each image read at most once per process; memory grows by all of them."""
 
     def __init__(self, people: People) -> None:
         self.people = people
-        self._read: dict[int, tuple[PersonRecord, Image]] = {}
+        self._records: dict[int, PersonRecord] = {}
+        self._images: dict[str | int, Image] = {}
+        self._truth: GroundTruth | None = None
 
     @property
     def skeleton(self) -> Skeleton:
         return self.people.skeleton
 
     def truth(self) -> GroundTruth:
-        return self.people.truth()
+        if self._truth is None:
+            self._truth = self.people.truth()
+        return self._truth
 
     def __len__(self) -> int:
         return len(self.people)
 
     def record(self, index: int) -> PersonRecord:
-        return self._person(index)[0]
+        if index not in self._records:
+            self._records[index] = self.people.record(index)
+        return self._records[index]
 
     def image(self, index: int) -> Image:
-        return self._person(index)[1]
-
-    def _person(self, index: int) -> tuple[PersonRecord, Image]:
-        if index not in self._read:
-            self._read[index] = self.people.record(index), self.people.image(index)
-        return self._read[index]
+        file = self.record(index).image_path or index
+        if file not in self._images:
+            self._images[file] = self.people.image(index)
+        return self._images[file]

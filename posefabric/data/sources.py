@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from posefabric.config import Config, DataSettings
 from posefabric.data import coco
 from posefabric.data.boxes import ANNOTATED, STRETCHED, detected, stretched, unlabelled
 from posefabric.data.coco import CocoPeople
+from posefabric.data.images import shown
 from posefabric.data.memory import InMemory
 from posefabric.data.records import People
 from posefabric.data.results import read_boxes
@@ -95,7 +97,7 @@ def open_evaluated(
         if boxes:
             raise UserError("bad-dataset", f"--boxes with '{SYNTHETIC}'", "a dataset of files, whose images have ids")
         return _open(data, split, config.data, where), ANNOTATED
-    people = _read_people(Path(data), split, where)
+    people = _read_people(Path(data), split, config.data, where)
     if boxes:
         found = read_boxes(boxes, people.image_paths, people.category_id)
         people = detected(people, found, config.evaluation.box_threshold)
@@ -103,6 +105,23 @@ def open_evaluated(
     if len(people) == 0:
         return unlabelled(people), ANNOTATED
     return (stretched(people), STRETCHED) if config.data.stretch_boxes else (people, ANNOTATED)
+
+
+def require_images(*groups: People) -> None:
+    """Raises `UserError("missing-file")` where image files of people are missing; counts them, and opens none."""
+    files = [people.people if isinstance(people, InMemory) else people for people in groups]
+    persons = [person for people in files if isinstance(people, CocoPeople) for person in people.persons]
+    paths = list(dict.fromkeys(Path(person.image_path) for person in persons))
+    folders = {path.parent for path in paths if path.parent.is_dir() and os.access(path.parent, os.R_OK)}
+    listed = {folder: set(os.listdir(folder)) for folder in folders}
+    missing = [path for path in paths if path.name not in listed.get(path.parent, ()) and not path.is_file()]
+    if missing:
+        folder, name = shown(missing[0].parent), shown(missing[0].name)
+        raise UserError(
+            "missing-file",
+            f"{len(missing)} of {len(paths)} image files are missing: {folder} has no {name}",
+            todo="Give their folder: --images, or images in the dataset YAML.",
+        )
 
 
 def _check_split(name: str) -> None:
@@ -121,16 +140,18 @@ def _open(data: str, split: str, settings: DataSettings, where: Where) -> People
             image_hw=settings.synthetic_hw,
             variety=settings.synthetic_variety,
         )
-    people = _read_people(Path(data), split, where)
+    people = _read_people(Path(data), split, settings, where)
     return stretched(people) if settings.stretch_boxes else people
 
 
-def _read_people(path: Path, split: str, where: Where) -> CocoPeople:
+def _read_people(path: Path, split: str, settings: DataSettings, where: Where) -> CocoPeople:
     if path.suffix in (".yaml", ".yml"):
-        return _from_yaml(path, split, where)
-    if path.suffix == ".json":
-        return _share(coco.load(path, where.images, category=where.category), split, path.name)
-    raise UserError("bad-dataset", f"{path} is no dataset", f"a .yaml, a .json or '{SYNTHETIC}'")
+        people = _from_yaml(path, split, where)
+    elif path.suffix == ".json":
+        people = _share(coco.load(path, where.images, category=where.category), split, path.name)
+    else:
+        raise UserError("bad-dataset", f"{path} is no dataset", f"a .yaml, a .json or '{SYNTHETIC}'")
+    return replace(people, allow_truncated=settings.allow_truncated)
 
 
 def _share(people: CocoPeople, split: str, name: str) -> CocoPeople:

@@ -72,13 +72,31 @@ def warp(image: Image, matrix: Float[np.ndarray, "2 3"], output_hw: tuple[int, i
     """
     block = min(int(1 / geometry.zoom_of(matrix)), *image.shape[:2])
     if block >= 2:
-        height, width = image.shape[0] // block, image.shape[1] // block
-        whole_blocks = image[: height * block, : width * block]
-        image = cv2.resize(whole_blocks, (width, height), interpolation=cv2.INTER_AREA)
-        middle = (block - 1) / 2
-        matrix = geometry.compose(matrix, np.array([[block, 0, middle], [0, block, middle]], dtype=np.float64))
+        image, matrix = _average_blocks(image, matrix, output_hw, block)
     warped: Image = cv2.warpAffine(image, matrix, (output_hw[1], output_hw[0]), flags=cv2.INTER_LINEAR)
     return warped
+
+
+def _average_blocks(
+    image: Image, matrix: Float[np.ndarray, "2 3"], output_hw: tuple[int, int], block: int
+) -> tuple[Image, Float[np.ndarray, "2 3"]]:
+    """The part that the output shows, `block` times smaller, and its map to the output.
+
+    Blocks are counted from the image's corner, so what a pixel becomes does not depend on the part.
+    """
+    height, width = output_hw
+    corners = geometry.transform_points(
+        np.array([[0.0, 0], [width, 0], [0, height], [width, height]]), geometry.invert(matrix)
+    )
+    size = np.array([image.shape[1], image.shape[0]]) // block
+    first = np.clip(np.floor(corners.min(axis=0) / block).astype(int) - 2, 0, size - 1)  # 2: what interpolation reads
+    last = np.clip(np.ceil(corners.max(axis=0) / block).astype(int) + 2, first + 1, size)
+    (left, top), (right, bottom) = first * block, last * block
+    columns, rows = (last - first).tolist()
+    averaged = cv2.resize(image[top:bottom, left:right], (columns, rows), interpolation=cv2.INTER_AREA)
+    middle = (block - 1) / 2
+    centres = np.array([[block, 0, left + middle], [0, block, top + middle]], dtype=np.float64)
+    return averaged, geometry.compose(matrix, centres)
 
 
 def _random_crop(

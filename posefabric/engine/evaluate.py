@@ -8,6 +8,7 @@ import torch
 from posefabric.config import Config, EvaluationSettings
 from posefabric.data.loader import evaluation_batches
 from posefabric.data.records import People, records
+from posefabric.data.sources import require_images
 from posefabric.evaluation.figures import figures
 from posefabric.evaluation.predictions import Predictions, take
 from posefabric.evaluation.suppression import Suppression, suppress
@@ -17,6 +18,7 @@ from posefabric.predictor import crop_settings, infer
 
 def predict_people(net: PoseNet, people: People, config: Config, device: str = "cpu") -> Predictions:
     """One pose per person, cut out by the person's own box; the net is left in eval mode."""
+    require_images(people)
     net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = evaluation_batches(
         people,

@@ -14,9 +14,11 @@ from posefabric.architecture import Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
+from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude, measure
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
+from posefabric.engine.skipping import SkippedImages
 from posefabric.engine.train import load_backbone
 from posefabric.models.net import PoseNet
 from posefabric.predictor import crop_settings, inherit
@@ -33,6 +35,8 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     """Search in a run folder. Gives the figures of the derived net with inherited weights, and the mixture's."""
     began = time.monotonic()
     settings = config.search
+    require_images(train, val)
+    skipped = SkippedImages(run, train)
     engine = build_engine(config, settings.precision)
     torch.manual_seed(config.seed)
     chosen = strategy(settings.strategy)
@@ -50,8 +54,8 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
 
     def batches_from(start: int) -> Iterator[Batches]:
         for batches in zip(*(source.batches(plan, start) for source in sources), strict=True):
-            weight_batch, *architecture_batch = (batch.to(device) for batch in batches)
-            yield weight_batch, (architecture_batch or [None])[0]
+            weight_batch, *architecture_batch = (skipped.noted(batch).to(device) for batch in batches)
+            yield weight_batch, next(iter(architecture_batch), None)
 
     def score(architecture: Architecture) -> float:
         return evaluate(_derived_net(architecture, learner.net), val, config, device)["AP"]

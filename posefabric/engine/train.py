@@ -13,9 +13,11 @@ from posefabric.architecture import FABRIC, Architecture
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
+from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude, measure
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
+from posefabric.engine.skipping import SkippedImages
 from posefabric.genotype import used_strides
 from posefabric.models.backbones import pretrained_state
 from posefabric.models.net import PoseNet
@@ -41,6 +43,8 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     settings = config.train
     engine = build_engine(config, settings.precision)
     train_people, val_people = people
+    require_images(*people)
+    skipped = SkippedImages(run, train_people)
     plan = Plan.of(settings, len(train_people))
     view = crop_settings(config, net.architecture, augmented=True)
     source = Source(train_people, view, settings.batch_size, config.data.num_workers, config.seed)
@@ -48,7 +52,7 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     device = str(engine.device)
 
     def batches_from(start: int) -> Iterator[Batches]:
-        return ((batch.to(device),) for batch in source.batches(plan, start))
+        return ((skipped.noted(batch).to(device),) for batch in source.batches(plan, start))
 
     run.save_architecture(net.architecture)
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.best_net, val_people, config, device))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from posefabric.config import Augmentation
-from posefabric.data.loader import CropSettings, evaluation_batches, training_batches
-from posefabric.data.records import PersonRecord
+from posefabric.data.loader import MAX_STAND_INS, CropSettings, evaluation_batches, training_batches
+from posefabric.data.records import PersonRecord, truth_of
 from posefabric.data.transforms import make_sample
 from posefabric.errors import UserError
 from posefabric.skeletons import LSP14
@@ -31,8 +31,26 @@ class NoisePeople:
         keypoints = np.random.default_rng(index).uniform(10, 70, (14, 2))
         return PersonRecord(index, index, np.array([10.0, 10, 70, 70]), keypoints, np.full(14, 2), 3600.0)
 
+    def truth(self):
+        return truth_of(self)
+
     def image(self, index):
         return np.random.default_rng([1, index]).integers(0, 256, (80, 90, 3), dtype=np.uint8)
+
+
+class PatchyPeople(NoisePeople):
+    """Some of their images cannot be had."""
+
+    def __init__(self, count, damaged=(), missing=()):
+        super().__init__(count)
+        self.damaged, self.missing = damaged, missing
+
+    def image(self, index):
+        if index in self.damaged:
+            raise UserError("bad-image", f"{index}.jpg is damaged", "a whole one")
+        if index in self.missing:
+            raise UserError("missing-file", f"{index}.jpg does not exist")
+        return super().image(index)
 
 
 def assert_same(first, second):
@@ -121,3 +139,75 @@ def test_loading_leaves_the_global_generator_alone():
 def test_a_batch_needs_enough_people(batch_size):
     with pytest.raises(UserError, match="1 to 11"):
         batches(batch_size=batch_size)
+
+
+DAMAGED = (2, 3, 7)
+
+
+def patchy(damaged=DAMAGED, **changes):
+    settings = {"batch_size": 4, "seed": 5, "num_steps": 7} | changes
+    return training_batches(PatchyPeople(11, damaged), VIEW, **settings)
+
+
+def test_others_stand_in_for_persons_with_damaged_images():
+    """Each damaged person that was drawn is named; nobody else is touched."""
+    damaged_ones = 0
+    for asked, batch in zip(batches(), patchy(), strict=True):
+        drawn = asked.indices.tolist()
+        replaced = [row for row, index in enumerate(drawn) if index in DAMAGED]
+        damaged_ones += len(replaced)
+        assert not set(batch.indices.tolist()) & set(DAMAGED)
+        assert set(batch.skipped.tolist()) <= set(DAMAGED)
+        assert {drawn[row] for row in replaced} <= set(batch.skipped.tolist())
+        kept = [row for row in range(4) if row not in replaced]
+        assert batch.indices[kept].tolist() == asked.indices[kept].tolist()
+        torch.testing.assert_close(batch.images[kept], asked.images[kept], rtol=0, atol=0)
+        assert asked.skipped.tolist() == []
+    assert damaged_ones > 3
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_stand_ins_do_not_depend_on_workers(num_workers):
+    assert_same(patchy(num_workers=num_workers), patchy())
+
+
+@pytest.mark.parametrize("start", [1, 2, 5])
+def test_stand_ins_do_not_depend_on_where_a_run_resumes(start):
+    assert_same(patchy(start_step=start, num_steps=7 - start), list(patchy())[start:])
+
+
+def test_stand_ins_are_the_persons_of_the_names_they_bear():
+    people = PatchyPeople(11, DAMAGED)
+    still = CropSettings(input_hw=(64, 48))
+    for batch in training_batches(people, still, batch_size=4, seed=5, num_steps=3):
+        shown = next(evaluation_batches(people, still, indices=batch.indices.tolist(), batch_size=4))
+        torch.testing.assert_close(batch.images, shown.images, rtol=0, atol=0)
+        torch.testing.assert_close(batch.keypoints_xy, shown.keypoints_xy, rtol=0, atol=0)
+
+
+def test_stand_ins_come_from_the_chosen_persons():
+    chosen = [2, 3, 4, 6, 8, 10]
+    seen = {index for batch in patchy(indices=chosen, batch_size=3, num_steps=20) for index in batch.indices.tolist()}
+    assert seen == {4, 6, 8, 10}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_damage_everywhere_is_an_error(num_workers):
+    with pytest.raises(UserError, match=f"{MAX_STAND_INS + 1} images drawn in a row are damaged") as caught:
+        next(patchy(range(11), num_workers=num_workers))
+    assert caught.value.code == "bad-image"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_missing_files_are_errors_and_evaluation_skips_nobody(num_workers):
+    """Errors keep their code and cure on the way out of a worker process."""
+    missing, damaged = PatchyPeople(11, missing=[3]), PatchyPeople(11, damaged=[3])
+    streams = {
+        "missing-file": training_batches(missing, VIEW, batch_size=11, seed=0, num_steps=1, num_workers=num_workers),
+        "bad-image": evaluation_batches(damaged, VIEW, batch_size=4, num_workers=num_workers),
+    }
+    for code, stream in streams.items():
+        with pytest.raises(UserError, match=r"3\.jpg") as caught:
+            list(stream)
+        assert caught.value.code == code
+        assert caught.value.todo

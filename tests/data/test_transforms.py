@@ -140,6 +140,28 @@ def test_strong_shrinking_keeps_the_place_and_does_not_alias(image_hw):
     assert abs(inner.astype(int) - 127).max() <= 14
 
 
+@given(seed=seeds, turn=st.floats(-180, 180), flip=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_shrinking_looks_at_the_seen_part_only_and_nobody_can_tell(seed, turn, flip):
+    """Averaging the blocks of the whole image gives the same picture, bit for bit."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(40, 900, 2).tolist()
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    centre, side = rng.uniform(-0.3, 1.3, 2) * (width, height), rng.uniform(100, 900)
+    box = np.concatenate([centre - side / 2, centre + side / 2])
+    matrix = geometry.crop_matrix(box, (64, 48), rotation_deg=turn, flip=flip)
+    block = min(int(1 / geometry.zoom_of(matrix)), height, width)
+    if block >= 2:
+        rows, columns = height // block, width // block
+        whole = cv2.resize(image[: rows * block, : columns * block], (columns, rows), interpolation=cv2.INTER_AREA)
+        middle = (block - 1) / 2
+        centres = np.array([[block, 0, middle], [0, block, middle]], dtype=np.float64)
+        expected = cv2.warpAffine(whole, geometry.compose(matrix, centres), (48, 64))
+    else:
+        expected = cv2.warpAffine(image, matrix, (48, 64))
+    np.testing.assert_array_equal(warp(image, matrix, (64, 48)), expected)
+
+
 def test_a_crop_without_shrinking_is_one_interpolation():
     image = np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype=np.uint8)
     matrix = geometry.crop_matrix(np.array([10.0, 20, 60, 70]), INPUT_HW)
