@@ -117,8 +117,8 @@ def test_mpiis_file_has_a_row_for_every_annotated_person(tmp_path: Path) -> None
     rows = read_mpii_predictions(tmp_path / "pred.mat")
     np.testing.assert_allclose(rows[[3, 0, 1]], keypoints_xy, atol=1e-12)
     assert (rows[2] == 0).all()
+    coco = truth_of(SyntheticPeople(count=4, image_hw=(64, 48)))
     with pytest.raises(UserError, match="MPII's keypoints in annotated boxes"):
-        coco = truth_of(SyntheticPeople(count=4, image_hw=(64, 48)))
         _write_pred_mat(tmp_path / "pred.mat", coco, of_persons(np.zeros((4, 17, 2)), coco.persons))
 
 
