@@ -8,6 +8,15 @@ from posefabric.draw.curves import plot_curves
 from posefabric.draw.fabrics import draw_fabrics
 from posefabric.draw.figures import save_figure, svg_text
 from posefabric.draw.metrics import plot_metrics
-from posefabric.draw.people import contact_sheet, draw_people
+from posefabric.draw.people import contact_sheet, draw_labels, draw_people
 
-__all__ = ["contact_sheet", "draw_fabrics", "draw_people", "plot_curves", "plot_metrics", "save_figure", "svg_text"]
+__all__ = [
+    "contact_sheet",
+    "draw_fabrics",
+    "draw_labels",
+    "draw_people",
+    "plot_curves",
+    "plot_metrics",
+    "save_figure",
+    "svg_text",
+]

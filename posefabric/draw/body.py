@@ -72,11 +72,17 @@ def _edge_counts(count: int, pairs: tuple[tuple[int, int], ...]) -> Float[np.nda
     return np.where(np.isfinite(distances), distances, apart)
 
 
-def draw_body(axes: Axes, skeleton: Skeleton, partition: Partition) -> None:
-    """A stick person whose parts are coloured and numbered in the order of the partition."""
-    points = body_layout(skeleton)
+def draw_body(
+    axes: Axes, skeleton: Skeleton, partition: Partition, points: Float[np.ndarray, "K 2"] | None = None
+) -> None:
+    """A stick person whose parts are coloured and numbered in the order of the partition.
+
+    `points` are the keypoints' places, y upwards; by default those of `body_layout`.
+    """
+    face = _face(skeleton) if points is None else []
+    points = body_layout(skeleton) if points is None else points
     size = float(np.ptp(points, axis=0).max()) or 1.0
-    if stands(skeleton):
+    if face:
         axes.add_patch(Ellipse((0, 1.65), 0.32, 0.40, facecolor="none", edgecolor=FAINT, linewidth=1.2, zorder=0))
     parts = [{skeleton.index(name) for name in names} for names in partition.values()]
     for pair in skeleton.limb_indices:
@@ -91,7 +97,7 @@ def draw_body(axes: Axes, skeleton: Skeleton, partition: Partition) -> None:
             area = 48 * (1 - ring / len(owners)) ** 2
             rim = PAPER if ring == 0 else "none"
             axes.scatter(x, y, s=area, facecolors=part_colour(p), edgecolors=rim, linewidths=0.8, zorder=2 + ring)
-    occupied = np.concatenate([points, _along(points, skeleton.limb_indices), *_face(skeleton)])
+    occupied = np.concatenate([points, _along(points, skeleton.limb_indices), *face])
     centres = np.array([points[list(members)].mean(axis=0) for members in parts])
     for p, (x, y) in enumerate(_free_places(centres, occupied, _CLEARANCE * size)):
         draw_number(axes, x, y, p)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from posefabric.data.records import Image
 from posefabric.draw.palette import RIM_COLOUR, SIDE_COLOURS
@@ -33,14 +33,32 @@ def draw_people(
     `threshold` or not finite are not drawn, nor are limbs that end in one. The person's left is orange, the
     right blue, what joins both sides or neither is white.
     """
-    canvas = np.ascontiguousarray(image)
-    if scale != 1.0:
-        canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    else:
-        canvas = canvas.copy()
+    canvas = _enlarged(image, scale)
     for points_xy, values in zip(keypoints_xy, scores, strict=True):
         drawn = (values >= threshold) & np.isfinite(points_xy).all(axis=1)
-        _draw_person(canvas, (points_xy + 0.5) * scale - 0.5, drawn, skeleton)
+        if drawn.any():
+            hollow = np.zeros(len(values), dtype=bool)
+            extent_px = float(np.ptp(points_xy[drawn], axis=0).max()) * scale
+            _draw_person(canvas, (points_xy + 0.5) * scale - 0.5, drawn, hollow, skeleton, extent_px)
+    return canvas
+
+
+def draw_labels(
+    image: Image,
+    keypoints_xy: Float[np.ndarray, "K 2"],
+    visibility: Int[np.ndarray, " K"],
+    skeleton: Skeleton,
+    *,
+    scale: float = 1.0,
+    person_px: float,
+) -> Image:
+    """As `draw_people` for one person's labels: keypoints of visibility 1 are rings, of visibility 0 not drawn.
+
+    Lines are as wide as suits a person of `person_px` pixels of the image, however little of it is labelled.
+    """
+    canvas = _enlarged(image, scale)
+    points_xy = (keypoints_xy + 0.5) * scale - 0.5
+    _draw_person(canvas, points_xy, visibility > 0, visibility == 1, skeleton, person_px * scale)
     return canvas
 
 
@@ -79,11 +97,23 @@ def limb_side(skeleton: Skeleton, limb: tuple[str, ...]) -> str:
     return sides.pop() if len(sides) == 1 else "middle"
 
 
-def _draw_person(canvas: Image, points_xy: Float[np.ndarray, "K 2"], drawn: np.ndarray, skeleton: Skeleton) -> None:
-    if not drawn.any():
-        return
-    extent = np.ptp(points_xy[drawn], axis=0).max()
-    width = int(np.clip(round(LIMB_WIDTH * extent), 1, max(1, max(canvas.shape) // 70)))
+def _enlarged(image: Image, scale: float) -> Image:
+    """A copy, `scale` times as large."""
+    canvas = np.ascontiguousarray(image)
+    if scale == 1.0:
+        return canvas.copy()
+    return cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def _draw_person(
+    canvas: Image,
+    points_xy: Float[np.ndarray, "K 2"],
+    drawn: Bool[np.ndarray, " K"],
+    hollow: Bool[np.ndarray, " K"],
+    skeleton: Skeleton,
+    person_px: float,
+) -> None:
+    width = int(np.clip(round(LIMB_WIDTH * person_px), 1, max(1, max(canvas.shape) // 70)))
     rim = 1 + width // 4
     limbs = [
         (_fixed_point(points_xy[i]), _fixed_point(points_xy[j]), SIDE_COLOURS[limb_side(skeleton, names)])
@@ -91,7 +121,7 @@ def _draw_person(canvas: Image, points_xy: Float[np.ndarray, "K 2"], drawn: np.n
         if drawn[i] and drawn[j]
     ]
     dots = [
-        (_fixed_point(points_xy[k]), SIDE_COLOURS[limb_side(skeleton, (name,))])
+        (_fixed_point(points_xy[k]), SIDE_COLOURS[limb_side(skeleton, (name,))], bool(hollow[k]))
         for k, name in enumerate(skeleton.keypoints)
         if drawn[k]
     ]
@@ -99,8 +129,11 @@ def _draw_person(canvas: Image, points_xy: Float[np.ndarray, "K 2"], drawn: np.n
         cv2.line(canvas, start, end, RIM_COLOUR, width + 2 * rim, cv2.LINE_AA, _SUBPIXEL_BITS)
     for start, end, colour in limbs:
         cv2.line(canvas, start, end, colour, width, cv2.LINE_AA, _SUBPIXEL_BITS)
-    for centre, colour in dots:
-        for radius, fill in ((width + rim, RIM_COLOUR), (width, colour)):
+    for centre, colour, is_ring in dots:
+        discs = [(width + rim, RIM_COLOUR), (width, colour)]
+        if is_ring:
+            discs = [(width + 2 * rim, RIM_COLOUR), (width + rim, colour), (max(width - 1, 1), RIM_COLOUR)]
+        for radius, fill in discs:
             cv2.circle(canvas, centre, radius << _SUBPIXEL_BITS, fill, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from posefabric.errors import UserError
 from posefabric.reporting import sections
 from posefabric.reporting.architectures import SEARCHED, searched
+from posefabric.reporting.diagnosis import diagnosis
+from posefabric.reporting.frame import framed
 from posefabric.reporting.markup import Html, element, join, table
 from posefabric.reporting.pictures import pictures
 from posefabric.reporting.reading import RunNotes, read_run
@@ -36,15 +37,6 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
 def report_page(runs: Sequence[RunNotes]) -> str:
     """The whole page as text."""
     title = " and ".join(run.name for run in runs) if len(runs) <= 3 else f"{len(runs)} runs"
-    style = files("posefabric.reporting").joinpath("style.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{title} · posefabric"),
-        element("style", Html(style)),
-    )
     header = element(
         "header",
         element("p", "posefabric report", class_="eyebrow"),
@@ -53,8 +45,7 @@ def report_page(runs: Sequence[RunNotes]) -> str:
         _contents(runs) if len(runs) > 1 else "",
     )
     articles = [_article(runs, index) for index in range(len(runs))]
-    main = element("main", header, _comparison(runs) if len(runs) > 1 else "", *articles)
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
+    return framed(title, header, _comparison(runs) if len(runs) > 1 else "", *articles)
 
 
 _INTRODUCTION = (
@@ -89,7 +80,9 @@ def _article(runs: Sequence[RunNotes], index: int) -> Html:
         architecture,
         sections.curves(run, prefix),
         sections.keypoints(run),
+        diagnosis(run, prefix),
         pictures(run, PICTURE_BYTES // len(runs)),
+        sections.skipped_images(run),
         sections.configuration(run),
     )
     heading = element("h2", run.name) if len(runs) > 1 else Html()
