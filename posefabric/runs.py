@@ -26,6 +26,9 @@ from posefabric.errors import UserError
 
 FORMAT = 1
 
+SKIPPED_IMAGES = "skipped_images"
+"""The key of `run.json` that lists the damaged images a run went on without."""
+
 
 class Run:
     """An open run folder."""

@@ -127,6 +127,22 @@ def test_a_report_shows_what_the_run_wrote(make_run: Callable[..., Path]) -> Non
     ]
 
 
+@pytest.mark.parametrize("count", [1, 3, 500])
+def test_a_report_counts_and_names_skipped_images(make_run: Callable[..., Path], count: int) -> None:
+    _, plain = page_of(make_run("plain"))
+    assert "Skipped images" not in plain.words
+    run = make_run("one")
+    names = [f"photo {number}.jpg" for number in range(count - 1)] + [f"{EVIL}\n\udcff.jpg"]
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**about, "skipped_images": names[::-1]}))
+    _, page = page_of(run)
+    words = "\n".join(page.words)
+    assert f"{count} damaged image" in words
+    assert f"{EVIL}\\n\\udcff.jpg" in words
+    assert words.count(".jpg") == min(count, 200)
+    assert ("stand in run.json" in words) == (count > 200)
+
+
 FILES = {
     "metrics.jsonl": "no metrics.jsonl",
     "architecture.json": "no architecture.json",

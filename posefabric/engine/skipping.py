@@ -7,12 +7,9 @@ import logging
 from posefabric.data.images import shown
 from posefabric.data.loader import Batch
 from posefabric.data.records import People
-from posefabric.runs import Run
+from posefabric.runs import SKIPPED_IMAGES, Run
 
 logger = logging.getLogger(__name__)
-
-NOTE = "skipped_images"
-"""The key of `run.json` that lists them."""
 
 
 class SkippedImages:
@@ -20,7 +17,7 @@ class SkippedImages:
 
     def __init__(self, run: Run, people: People) -> None:
         self.run, self.people = run, people
-        self._names: set[str] = set(run.record.get(NOTE, ()))
+        self._names: set[str] = set(run.record.get(SKIPPED_IMAGES, ()))
 
     def noted(self, batch: Batch) -> Batch:
         """The batch, once what it skipped stands in the run folder."""
@@ -29,5 +26,5 @@ class SkippedImages:
             for name in sorted(new):
                 logger.warning("%s is damaged; other persons stand in for those on it", shown(name))
             self._names |= new
-            self.run.note(**{NOTE: sorted(self._names)})
+            self.run.note(**{SKIPPED_IMAGES: sorted(self._names)})
         return batch

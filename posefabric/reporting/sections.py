@@ -9,11 +9,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from posefabric.data import images
 from posefabric.draw import plot_curves, svg_text
 from posefabric.draw.curves import HEADLINE_METRICS
 from posefabric.draw.palette import FAINT, INK, MUTED, PAPER
 from posefabric.reporting.markup import Html, disclosure, element, table
 from posefabric.reporting.reading import RunNotes
+from posefabric.runs import SKIPPED_IMAGES
+
+SHOWN_NAMES = 200
+"""How many file names a list shows."""
 
 
 def section(title: str, *children: str, lead: str = "", note: str = "") -> Html:
@@ -118,6 +123,20 @@ def keypoints(run: RunNotes) -> Html:
     return section("Keypoint by keypoint", chart, lead=lead)
 
 
+def skipped_images(run: RunNotes) -> Html:
+    """The damaged images that training went on without; nothing where there were none."""
+    names = run.about.get(SKIPPED_IMAGES)
+    if not isinstance(names, list) or not names:
+        return Html()
+    count = f"{len(names)} damaged image{'s' if len(names) > 1 else ''}"
+    listed = element("ul", *(element("li", element("code", images.shown(str(name)))) for name in names[:SHOWN_NAMES]))
+    lead = (
+        "Training went on without them: other persons stood in for those they show. `posefabric data check` says why."
+    )
+    note = f"The other {len(names) - SHOWN_NAMES} stand in run.json." if len(names) > SHOWN_NAMES else ""
+    return section("Skipped images", disclosure(count, listed), lead=lead, note=note)
+
+
 def _keypoint_values(run: RunNotes) -> dict[str, float]:
     """Keypoint -> percentage, in the skeleton's order."""
     names = run.architecture.skeleton.keypoints if run.architecture is not None else ()
@@ -144,7 +163,10 @@ def configuration(run: RunNotes) -> Html:
     """The resolved configuration and the environment, folded away."""
     about = run.about
     config = _flat(about.get("config"))
-    surroundings = [(key, text) for key, value in about.items() if key != "config" for key, text in _flat(value, key)]
+    shown_elsewhere = ("config", SKIPPED_IMAGES)
+    surroundings = [
+        (key, text) for key, value in about.items() if key not in shown_elsewhere for key, text in _flat(value, key)
+    ]
     blocks = [
         disclosure(title, scrolling(table(("Key", "Value"), rows, class_="keys"), title))
         for title, rows in (("Configuration", config), ("Environment", surroundings))
