@@ -50,7 +50,7 @@ class RemoteFile:
 class Patience:
     """How often in a row nothing may arrive, and how long to wait: for an answer, and before asking again."""
 
-    tries: int = 8
+    tries: int = 6
     restarts: int = 2
     timeout_s: float = 30.0
     first_wait_s: float = 1.0

@@ -1,16 +1,25 @@
-"""`data import coco`: a YAML over files that stay where they are."""
+"""`data import coco`: a YAML over files that stay where they are; and what `docs/datasets.md` tells people to type."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
+import yaml
 
-from posefabric import commands
+from posefabric import cli, commands
 from posefabric.config import DataSettings
-from posefabric.data.sources import open_people
+from posefabric.data import download
+from posefabric.data.sources import DatasetFile, open_people
 from posefabric.errors import UserError
+from posefabric.skeletons import skeleton_from_data
+
+PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
 @pytest.fixture
@@ -67,3 +76,27 @@ def test_what_is_missing_is_named(tmp_path: Path, synthetic: Path) -> None:
         commands.import_("coco", source, output=tmp_path / "out")
     assert caught.value.code == "missing-file"
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_shows_commands_that_exist_and_keys_that_are_read() -> None:
+    text = PAGE.read_text()
+    group: Any = typer.main.get_command(cli.build())
+    shown = [shlex.split(line)[1:] for line in re.findall(r"posefabric data [a-z][^`\n]*", text)]
+    assert len(shown) >= 8
+    for _, name, *arguments in shown:
+        command = group.commands["data"].commands[name]
+        if arguments:
+            command.make_context(name, list(arguments))
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    keys = yaml.safe_load(example)
+    assert {*keys, "annotations"} == set(DatasetFile.__dataclass_fields__)
+    assert skeleton_from_data(keys.pop("skeleton"), where="page").num_keypoints == 3
+
+
+def test_the_page_lists_every_archive_with_its_checksum() -> None:
+    lines = PAGE.read_text().splitlines()
+    for archive in (archive for archives in download.ARCHIVES.values() for archive in archives):
+        row = re.compile(rf"\| `([a-z]+/)?{re.escape(archive.remote.name)}` \| {archive.part} \|")
+        (line,) = filter(row.match, lines)
+        assert archive.remote.md5 is None or f"`{archive.remote.md5}`" in line
+        assert archive.remote.size is None or f"| {archive.remote.size:,} |" in line
