@@ -125,8 +125,8 @@ def _coco_images(request: Request, name: str) -> Path:
 
 
 def _count(people: CocoPeople) -> dict[str, int]:
-    """Images, and persons with a labelled keypoint that are no crowd."""
-    return {"images": len(people.image_paths), "persons": len(people)}
+    """Images, and persons with a labelled keypoint that are no crowd; of a split without any, all persons."""
+    return {"images": len(people.image_paths), "persons": len(people) or len(people.annotated)}
 
 
 FORMATS: dict[str, Callable[[Request], Imported]] = {"mpii": import_mpii, "lsp": import_lsp, "coco": import_coco}

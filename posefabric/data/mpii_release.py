@@ -43,7 +43,7 @@ def read_release(path: Path) -> list[MpiiPerson]:
     for i, (image, is_training) in enumerate(zip(images, training, strict=True)):
         place = f"{path.name}: annolist({i + 1})"
         persons += _persons(image, place, None if is_training else "test", left_out)
-    for reason, count in left_out.items():
+    for reason, count in (+left_out).items():
         logger.info("%s: %d %s are left out", path.name, count, reason)
     return persons
 
@@ -71,12 +71,12 @@ def _person(rectangle: np.void, image: str, place: str, split: str | None, left_
     if points is None and split is None:
         left_out["persons of training images without keypoints"] += 1
         return None
-    if x is None or y is None or scale is None:
+    if x is None or y is None or scale is None or (scale <= 0 and split == "test"):
         left_out["persons without a centre or a scale"] += 1
         return None
     if scale <= 0:
         raise bad_entry(f"{place}.scale", f"is {scale:g}", "a person's height in units of 200 px, above 0")
-    keypoints_xy, visibility = _keypoints(points, place)
+    keypoints_xy, visibility = _keypoints(points, place, left_out)
     return MpiiPerson(
         place=place,
         image=image,
@@ -89,17 +89,18 @@ def _person(rectangle: np.void, image: str, place: str, split: str | None, left_
     )
 
 
-def _keypoints(points: np.ndarray | None, place: str) -> tuple[np.ndarray, np.ndarray]:
-    """0-based places and visibilities; a labelled keypoint without a flag counts as visible."""
+def _keypoints(points: np.ndarray | None, place: str, left_out: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
+    """0-based places and visibilities; a keypoint without a flag counts as visible, of two places the later."""
     keypoints_xy, visibility = np.zeros((16, 2)), np.zeros(16, dtype=np.int64)
     for n, point in enumerate(np.ravel(points) if points is not None else ()):
         where = f"{place}.annopoints.point({n + 1})"
         number, x, y = (_number(point, key, where) for key in ("id", "x", "y"))
-        if number is None or number not in range(16) or visibility[int(number)]:
-            raise bad_entry(f"{where}.id", f"is {number}", "the number of a keypoint, 0 to 15, once each")
+        if number is None or number not in range(16):
+            raise bad_entry(f"{where}.id", f"is {number}", "the number of a keypoint, 0 to 15")
         if x is None or y is None:
             raise bad_entry(where, "has no place", "numbers x and y")
         k = int(number)
+        left_out["places of keypoints labelled twice"] += int(visibility[k] > 0)
         keypoints_xy[k] = x - 1, y - 1
         visibility[k] = 1 if _number(point, "is_visible", where) == 0 else 2
     return keypoints_xy, visibility
