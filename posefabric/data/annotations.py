@@ -19,15 +19,19 @@ from posefabric.data.json_problems import (
     MAX_JSON,
     as_id,
     check_bytes,
+    check_hope,
     check_id,
     check_new,
     tell_constants,
     tell_json_error,
 )
 from posefabric.data.persons import Size, read_person
-from posefabric.data.problems import Findings, Place, printable, shown
+from posefabric.data.problems import GIVE_UP, Findings, Place, printable, shown
 from posefabric.data.records import PersonRecord
 from posefabric.skeletons import Skeleton
+
+MAX_CATEGORIES = 10_000
+"""No file may have more."""
 
 SECTIONS = ("images", "annotations", "categories")
 
@@ -80,33 +84,38 @@ def read_annotations(path: Path, folder: Path, wanted: Wanted = Wanted(), max_by
 def _read_frame(file: AnnotationFile, entries: Iterator[Opening | Entry], folder: Path) -> None:
     """Images and categories, and what is wrong with the document as a whole."""
     ids: dict[str, set[int]] = {"images": set(), "categories": set()}
+    num_nameless = 0
     for entry in entries:
+        if entry.section == "":
+            raise _no_object(entry, entries)
         if isinstance(entry, Opening):
-            if entry.section == "":
-                _not_an_object(file.findings, next(entries, None))
-                return
             file.sections[entry.section] = 0
             continue
-        if entry.section == "" and entry.index is None:
-            found = shown(entry.value)
-            file.findings.add("not-an-object", Place(""), found, "an object with images, annotations, categories")
-            return
+        check_hope(file.findings, entry)
         if entry.index is not None:
             file.sections[entry.section] += 1
         elif entry.section in SECTIONS:
             file.sections[entry.section] = -1
             file.findings.add("missing-section", Place(entry.pointer), shown(entry.value), "a list")
-        if entry.section != "annotations":
-            tell_constants(file.findings, entry, Place(entry.pointer))
+        if entry.section == "annotations":
+            num_nameless += not (isinstance(entry.value, dict) and "id" in entry.value)
+            if num_nameless >= GIVE_UP:
+                raise JsonError("implausible", entry.pointer, f"{num_nameless:,} entries that have no id")
+            continue
+        tell_constants(file.findings, entry, Place(entry.pointer))
         if entry.index is not None and entry.section in ids:
             _read_entry(file, entry, ids[entry.section], folder)
 
 
-def _not_an_object(findings: Findings, first: Opening | Entry | None) -> None:
-    value = first.value if isinstance(first, Entry) else None
+def _no_object(first: Opening | Entry, entries: Iterator[Opening | Entry]) -> JsonError:
+    """What to say of a document that is a list or a single value."""
+    if isinstance(first, Entry):
+        return JsonError("not-an-object", "", shown(first.value))
+    member = next(entries, None)
+    value = member.value if isinstance(member, Entry) else None
     is_result = isinstance(value, dict) and "score" in value
     fix = "this is a list of results: name the file they are measured against" if is_result else ""
-    findings.add("not-an-object", Place(""), "a list", "an object with images, annotations, categories", fix)
+    return JsonError("not-an-object", "", "a list", fix)
 
 
 def _read_entry(file: AnnotationFile, entry: Entry, ids: set[int], folder: Path) -> None:
@@ -122,6 +131,8 @@ def _read_entry(file: AnnotationFile, entry: Entry, ids: set[int], folder: Path)
         return
     if entry.section == "images":
         _read_image(file, entry, place, folder)
+    elif len(ids) > MAX_CATEGORIES:
+        raise JsonError("implausible", entry.pointer, f"more than {MAX_CATEGORIES:,} categories")
     else:
         file.categories[own_id] = read_category(findings, place, own_id, entry.value)
 
@@ -208,6 +219,7 @@ def _read_persons(file: AnnotationFile, entries: Iterator[Opening | Entry]) -> N
 
 def _read_annotation(file: AnnotationFile, entry: Entry, ids: set[int], chosen: dict[int, Category]) -> None:
     findings, fields = file.findings, entry.value
+    check_hope(findings, entry)
     if not isinstance(fields, dict):
         findings.add("bad-entry", Place(entry.pointer), shown(fields), "an object")
         return

@@ -77,9 +77,8 @@ def _skeleton(findings: Findings, described: Any) -> Skeleton | None:
     try:
         return skeleton_from_data(described, where=f"{findings.file}: skeleton")
     except UserError as error:
-        findings.add(
-            "bad-skeleton", Place("/skeleton"), error.given, error.allowed or "a skeleton without contradictions"
-        )
+        found = "; ".join(line.strip() for line in error.given.splitlines())
+        findings.add("bad-skeleton", Place("/skeleton"), found, error.allowed or "a skeleton without contradictions")
         return None
 
 

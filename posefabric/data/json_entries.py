@@ -7,6 +7,7 @@ So a file costs what its reader keeps of it, however it is nested. Errors say li
 from __future__ import annotations
 
 import codecs
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -20,17 +21,20 @@ WINDOW = 1 << 20
 LARGEST_ENTRY = 64 << 20
 """No entry may have more characters."""
 
+LARGEST_OBJECT = 1000
+"""The document's object has three keys of ours; it may not have more than this."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
 _NEAR = 100  # an error so close to the window's end may come from the cut
 
 
 class JsonError(ValueError):
-    """Text that is not JSON: a code of `problems.FIXES`, the JSON pointer of what was being read, what was found."""
+    """What ends the reading of a file: a code of `problems.FIXES`, the JSON pointer of what was read, what is there."""
 
-    def __init__(self, code: str, pointer: str, found: str) -> None:
+    def __init__(self, code: str, pointer: str, found: str, fix: str = "") -> None:
         super().__init__(found)
-        self.code, self.pointer, self.found = code, pointer, found
+        self.code, self.pointer, self.found, self.fix = code, pointer, found, fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,13 @@ class Entry:
 
 def _pointer(section: str, index: int | None) -> str:
     """Of a list's entry, or of the value of a key; the document itself has neither."""
-    return (pointer(section) if section else "") + ("" if index is None else f"/{index}")
+    start = _step(section) if section else ""
+    return start if index is None else f"{start}/{index}"
+
+
+@functools.lru_cache(maxsize=64)
+def _step(step: str | int) -> str:
+    return "/" + str(step).replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,7 @@ class Opening:
 
 def pointer(*steps: str | int) -> str:
     """The JSON pointer (RFC 6901) of these steps downwards."""
-    texts = (str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-    return "".join(f"/{text}" for text in texts)
+    return "".join(map(_step, steps))
 
 
 def read_entries(path: Path, encoding: str = "utf-8") -> Iterator[Opening | Entry]:
@@ -97,8 +106,10 @@ def _object(window: _Window) -> Iterator[Opening | Entry]:
             raise JsonError("json-syntax", "", f"{window.shown()} at {window.place()} where a key in quotes should be")
         key = window.entry("", None).value
         if key in seen:
-            raise JsonError("duplicate-key", pointer(key), f"the key '{key}' again, before {window.place()}")
+            raise JsonError("duplicate-key", pointer(key), f"the key {key[:50]!r} again, before {window.place()}")
         seen.add(key)
+        if len(seen) > LARGEST_OBJECT:
+            raise JsonError("implausible", "", f"more than {LARGEST_OBJECT:,} keys")
         if window.peek() != ":":
             raise JsonError(*window.unexpected("a ':'", pointer(key)))
         window.at += 1
@@ -123,17 +134,17 @@ def _members(window: _Window, closing: str, section: str) -> Iterator[int]:
         return
     while True:
         yield index
-        where = _pointer(section, index if closing == "]" else None)
-        index += 1
         after = window.peek()
+        here = section, index if closing == "]" else None
         if after not in (",", closing):
-            raise JsonError(*window.unexpected(f"',' or '{closing}'", where))
+            raise JsonError(*window.unexpected(f"',' or '{closing}'", _pointer(*here)))
         window.at += 1
         if after == closing:
             return
         if window.peek() == closing:
             found = f"a comma before the '{closing}' at {window.place()}"
-            raise JsonError("json-trailing-comma", where, found)
+            raise JsonError("json-trailing-comma", _pointer(*here), found)
+        index += 1
 
 
 class _Window:
@@ -151,7 +162,8 @@ class _Window:
     def peek(self) -> str:
         """The next character that is not space; "" at the end."""
         while True:
-            self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches always
+            if self.text[self.at : self.at + 1] <= " ":
+                self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches always
             if self.at < len(self.text):
                 return self.text[self.at]
             if not self._grow(""):
@@ -209,7 +221,7 @@ class _Window:
             self.text += self.decode(block, self.ended)
         except UnicodeDecodeError as error:
             place = self.num_bytes - len(error.object) + error.start
-            raise JsonError("json-encoding", where, f"byte {place} is not {self.encoding.upper()} text") from error
+            raise JsonError("json-encoding", "", f"byte {place} is not {self.encoding.upper()} text") from error
         return True
 
     def _line_column(self, at: int) -> tuple[int, int]:
@@ -250,7 +262,7 @@ class _Window:
 def _check_density(text: str, where: str) -> None:
     """Refuse an entry whose objects would take more than about nine times its text, or that is beyond all measure."""
     if len(text) >= LARGEST_ENTRY:
-        raise JsonError("too-large", where, f"one entry of more than {LARGEST_ENTRY >> 20} million characters")
+        raise JsonError("implausible", where, f"one entry of more than {LARGEST_ENTRY >> 20} million characters")
     size = 64 * text.count("[") + 72 * text.count("{") + 40 * text.count(",")
     if size > 9 * len(text):
-        raise JsonError("json-too-dense", where, f"one entry of {len(text):,} characters, almost all of them brackets")
+        raise JsonError("implausible", where, f"one entry of {len(text):,} characters, almost all of them brackets")

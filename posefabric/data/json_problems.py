@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from posefabric.data.json_entries import Entry, JsonError
-from posefabric.data.problems import Findings, Id, Place, printable, shown
+from posefabric.data.problems import GIVE_UP, Findings, Id, Place, printable, shown
 from posefabric.errors import UserError
 
 MAX_JSON = 10**9
@@ -18,6 +18,14 @@ MAX_JSON = 10**9
 LARGEST_ID = 2**53 - 1
 """Beyond it, other readers of JSON round."""
 
+_EXPECTED = {
+    "json-empty": "a JSON document",
+    "not-an-object": "an object with images, annotations, categories",
+    "no-results": "a list of results",
+    "implausible": "images, annotations and categories",
+    "too-many-problems": "few problems",
+    "duplicate-key": "each key once",
+}
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32", "UTF-32 with a byte order mark"),
     (codecs.BOM_UTF32_BE, "utf-32", "UTF-32 with a byte order mark"),
@@ -54,9 +62,15 @@ def check_bytes(path: Path, findings: Findings, max_bytes: int = MAX_JSON) -> st
 
 
 def tell_json_error(findings: Findings, error: JsonError) -> None:
-    """The text stops being JSON somewhere; nothing behind that place was read."""
-    expected = {"json-empty": "a JSON document", "too-large": "entries of a few kilobytes"}
-    findings.add(error.code, Place(error.pointer), printable(error.found), expected.get(error.code, "JSON"))
+    """Nothing behind that place was read."""
+    findings.add(error.code, Place(error.pointer), error.found, _EXPECTED.get(error.code, "JSON"), error.fix)
+
+
+def check_hope(findings: Findings, entry: Entry) -> None:
+    """Raise `JsonError` where so much is wrong that reading on tells nothing."""
+    if findings.num_blocking >= GIVE_UP:
+        found = f"{GIVE_UP:,} problems before this place, and read no further"
+        raise JsonError("too-many-problems", entry.pointer, found)
 
 
 def tell_constants(findings: Findings, entry: Entry, place: Place) -> None:
@@ -101,5 +115,5 @@ def check_new(findings: Findings, place: Place, value: int, ids: set[int]) -> bo
 def as_id(value: Any) -> Id:
     """An id as it stands in the file, to name an entry by; None where it names nothing."""
     if isinstance(value, str):
-        return printable(value)
+        return printable(value[:60])
     return value if type(value) is int else None

@@ -21,6 +21,9 @@ SHOWN = 50
 KEPT = 10_000
 """How many problems of a code are kept; the others are counted."""
 
+GIVE_UP = 100_000
+"""After so many problems that block a file, the rest of it is not read."""
+
 FIXES: dict[str, str] = {
     "too-large": "raise --max-json if the file is meant to be so large",
     "json-empty": "write the file again: whatever wrote it did not finish",
@@ -29,7 +32,8 @@ FIXES: dict[str, str] = {
     "json-encoding": "save the file as UTF-8 without a byte order mark",
     "json-syntax": "correct the text there, or write the file with a JSON library",
     "json-too-deep": "write the file again: annotations are not nested",
-    "json-too-dense": "write the file again: annotations hold numbers and names",
+    "implausible": "write the file again: no keypoint file looks like this",
+    "too-many-problems": "correct what is listed and check again",
     "duplicate-key": "keep one of the two: readers differ in which they take",
     "not-an-object": "write a COCO keypoint file: {\"images\": [...], \"annotations\": [...], \"categories\": [...]}",
     "missing-section": "add the list; other tools fail without it",
@@ -122,14 +126,17 @@ class Findings:
     notes: Counter[str] = field(default_factory=Counter)
     firsts: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    num_blocking: int = 0
     looked_at: str = ""
 
     def add(self, code: str, place: Place, found: str, expected: str, fix: str = "") -> None:
         self.counts[code] += 1
+        self.num_blocking += code not in HARMLESS
         if self.counts[code] <= KEPT:
             ids = (place.annotation_id, place.image_id)
             fix = fix or self.fixes.get(code) or FIXES[code]
-            self.problems.append(Problem(code, self.file, place.pointer, *ids, found, expected, fix))
+            where, found, expected = printable(place.pointer), printable(found), printable(expected)
+            self.problems.append(Problem(code, self.file, where, *ids, found, expected, fix))
 
     def note(self, text: str, first: str) -> None:
         """Count something that is no problem; `text` follows a number, `first` is a JSON pointer."""
@@ -138,7 +145,8 @@ class Findings:
 
     def noted(self) -> list[str]:
         """Remarks and notes as lines."""
-        return self.remarks + [f"{count:,} {text} (first: {self.firsts[text]})" for text, count in self.notes.items()]
+        notes = [f"{count:,} {text} (first: {self.firsts[text]})" for text, count in self.notes.items()]
+        return [printable(line) for line in (*self.remarks, *notes)]
 
     def raise_blocking(self, code: str) -> None:
         """Raise `UserError(code)` that tells of every problem but the harmless ones; without any, do nothing."""
@@ -194,15 +202,15 @@ def counted(counts: Counter[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of a JSON file as text that can be printed, cut where it is long."""
+    """A value of a JSON file as text, cut where it is long."""
     if value is ...:
         return "nothing"
     if isinstance(value, (list, dict)) and (len(value) > 8 or any(isinstance(item, (list, dict)) for item in value)):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value):,} entries"
-    return printable(json.dumps(value[:60] if isinstance(value, str) else value, ensure_ascii=False))
+    text = json.dumps(value[:60] if isinstance(value, str) else value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:50]} ..."
 
 
 def printable(text: str) -> str:
-    """Text of a file's, cut where it is long; halves of characters, which no terminal can show, are spelt out."""
-    text = text if len(text) <= 60 else f"{text[:50]} ..."
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that a terminal shows on one line, whatever a file's names hold."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

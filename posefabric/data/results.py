@@ -13,7 +13,7 @@ from typing import Any
 
 from posefabric.data.fields import LARGEST, Fields
 from posefabric.data.json_entries import Entry, JsonError, Opening, read_entries
-from posefabric.data.json_problems import as_id, check_bytes, check_id, tell_constants, tell_json_error
+from posefabric.data.json_problems import as_id, check_bytes, check_hope, check_id, tell_constants, tell_json_error
 from posefabric.data.problems import Findings, Place, shown
 from posefabric.data.records import GroundTruth
 
@@ -106,8 +106,9 @@ def _results(path: Path, findings: Findings) -> Iterator[Fields]:
             if isinstance(entry, Opening) and entry.section == "":
                 continue
             if isinstance(entry, Opening) or entry.index is None:
-                _no_list(findings)
-                return
+                fix = "name a file of results; one with annotations is what they are measured against"
+                raise JsonError("no-results", "", "no list", fix)
+            check_hope(findings, entry)
             place = _place(entry)
             tell_constants(findings, entry, place)
             if isinstance(entry.value, dict):
@@ -116,11 +117,6 @@ def _results(path: Path, findings: Findings) -> Iterator[Fields]:
                 findings.add("bad-entry", place, shown(entry.value), "an object")
     except JsonError as error:
         tell_json_error(findings, error)
-
-
-def _no_list(findings: Findings) -> None:
-    fix = "name a file of results; one with annotations is what they are measured against"
-    findings.add("no-results", Place(""), "no list", "a list of results", fix)
 
 
 def _place(entry: Entry) -> Place:

@@ -1,0 +1,131 @@
+"""Annotation files meant to hurt: any change of a value or of the bytes, any window, and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from annotation_cases import CASES, DOCUMENT, PERSON, TEXT, changed, saved
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from posefabric.data import coco
+from posefabric.data.check import check
+from posefabric.errors import UserError
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from([0, 1, -1, 10**400, 1e308]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any, path: str = "") -> list[str]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, item in inner for place in (f"{path}/{key}", *places(item, f"{path}/{key}"))]
+
+
+@given(st.lists(st.tuples(st.sampled_from(places(DOCUMENT)), st.just(...) | json_values), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_change_of_a_value_is_more_than_a_problem(tmp_path: Path, changes: list[tuple[str, Any]]) -> None:
+    document = DOCUMENT
+    for place, value in changes:
+        try:
+            document = changed(place, value, document)
+        except (KeyError, IndexError, TypeError, ValueError):
+            continue  # an earlier change took the place away
+    told = check(saved(tmp_path, document))[0]
+    json.dumps([problem.as_dict() for problem in told.problems])
+    assert all(line.isprintable() for line in told.lines(50))
+    try:
+        people = coco.load(tmp_path / "people.json")
+    except UserError:
+        assert told.num_blocking
+    else:
+        assert not told.num_blocking
+        assert all(np.isfinite(person.keypoints_xy).all() for person in people.persons)
+
+
+@given(st.integers(0, len(TEXT)), st.integers(0, 5), st.binary(max_size=3))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_change_of_the_bytes_is_more_than_a_problem(tmp_path: Path, at: int, length: int, put: bytes) -> None:
+    path = saved(tmp_path, TEXT.encode()[:at] + put + TEXT.encode()[at + length :])
+    told = check(path)[0]
+    try:
+        json.loads(path.read_bytes().decode())
+    except ValueError:
+        assert told.problems
+
+
+def told(folder: Path, content: Any) -> list[tuple[str, str, Any]]:
+    return [(found.code, found.pointer, found.image_id) for found in check(saved(folder, content))[0].problems]
+
+
+@pytest.mark.parametrize("window", [1, 7, 64])
+def test_the_window_does_not_matter(window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text is decoded in windows; where they end must change nothing."""
+    contents = [case.content for case in CASES.values() if len(case.content) < 10**5]
+    expected = [told(tmp_path, content) for content in contents]
+    monkeypatch.setattr("posefabric.data.json_entries.WINDOW", window)
+    monkeypatch.setattr("posefabric.data.json_entries._check_density", lambda text, where: None)
+    assert [told(tmp_path, content) for content in contents] == expected
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from posefabric.data.check import check
+def peak(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
+before = peak()
+found = check(Path(sys.argv[1]))[0]
+print(peak() - before, len(found.problems))
+"""
+
+THREE = {"id": 10**6, "image_id": 3, "keypoints": [100.5, 120.25, 2, 33.5, 44.5, 1, 0, 0, 0], **PERSON}
+
+
+def many_people(size: int) -> str:
+    entry = json.dumps(THREE)
+    entries = (entry.replace("1000000", str(10**6 + i)) for i in range(size // len(entry)))
+    return TEXT.replace('"annotations": [', '"annotations": [' + ", ".join(entries) + ", ")
+
+
+SIZE = 6_000_000
+HOSTILE: dict[str, Callable[[], str]] = {
+    "people": lambda: many_people(SIZE),
+    "lists": lambda: "[" + "[]," * (SIZE // 3) + "[]]",
+    "lists as annotations": lambda: '{"annotations":[' + "[]," * (SIZE // 3) + "[]]}",
+    "lists in one annotation": lambda: '{"annotations":[[' + "[]," * (SIZE // 3) + "[]]]}",
+    "objects": lambda: "{" + '"a":{},' * (SIZE // 7) + '"b":{}}',
+    "objects under keys": lambda: "{" + ",".join(f'"{i}":{{}}' for i in range(SIZE // 12)) + "}",
+    "objects elsewhere": lambda: '{"a":{"b":[' + "{}," * (SIZE // 3) + "{}]}}",
+    "categories": lambda: '{"categories":[' + ",".join(f'{{"id":{i}}}' for i in range(SIZE // 14)) + "]}",
+    "NaN": lambda: '{"annotations":[[' + "NaN," * (SIZE // 4) + "1]]}",
+    "deep": lambda: "[" * SIZE,
+    "text": lambda: '{"annotations":["' + "a" * SIZE,
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_reading_takes_at_most_ten_times_the_file(name: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, HOSTILE[name]())
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    growth, _ = map(int, done.stdout.split())
+    assert growth < 10 * path.stat().st_size
