@@ -88,7 +88,7 @@ def init(
     val: Annotated[Path | None, typer.Option(help="The file for validation; else the one file is split.")] = None,
     category: Category = None,
     parts: Annotated[list[str] | None, typer.Option(help="graph, learned or random; may be repeated.")] = None,
-    num_parts: Annotated[list[int] | None, typer.Option(min=1, help="How many parts; may be repeated.")] = None,
+    num_parts: Annotated[list[int] | None, typer.Option(min=1, help="How many parts: 3 and 5 unless said.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other random parts.")] = 0,
     output: Annotated[Path, typer.Option(help="The file to write; an existing one stays.")] = Path("dataset.yaml"),
 ) -> Result:
@@ -100,7 +100,7 @@ def init(
             "not-writable", f"{output} exists", "a new file: nothing is overwritten", "give another --output"
         )
     files = description.Files(annotations, val, images, category)
-    found = description.describe(files, parts or ("graph", "learned"), num_parts or (3,), seed)
+    found = description.describe(files, parts or ("graph", "learned"), num_parts or (3, 5), seed)
     write_text(output, description.yaml_text(found, files, output.parent))
     return Result(description.figures(found), output)
 

@@ -60,7 +60,7 @@ class Files:
 
 
 def describe(
-    files: Files, kinds: Sequence[str] = ("graph", "learned"), counts: Sequence[int] = (3,), seed: int = 0
+    files: Files, kinds: Sequence[str] = ("graph", "learned"), counts: Sequence[int] = (3, 5), seed: int = 0
 ) -> Description:
     """Read a file, guess what it does not say, and group its keypoints `kinds` x `counts` ways (`seed`: random ones).
 

@@ -23,8 +23,8 @@ Affinity = Float[np.ndarray, "K K"]
 Labels = Int[np.ndarray, " K"]
 Parts = dict[str, tuple[str, ...]]
 
-MIN_PERSONS = 100
-"""Persons needed to learn a grouping."""
+MIN_PERSONS = 200
+"""Persons needed to learn a grouping; with fewer, the parts often differ from those of thousands (`LOG.md`)."""
 
 MIN_TOGETHER = 20
 """Persons who must have both keypoints before their dependence is measured; below, it counts as none."""
@@ -91,22 +91,32 @@ def dependence(places: Places) -> Affinity:
     same under any scaling. Its bias for n persons, 2 / n nats, is taken off. Linfoot's 1 - exp(-2 I) brings it to
     0 ... 1, so that a few nearly coinciding keypoints (eyes) do not outweigh the rest.
     """
-    count = places.shape[1]
-    affinity = np.zeros((count, count))
+    number, joint = _covariances(places)
+    own, other, both = (np.linalg.slogdet(block)[1] for block in (joint[..., :2, :2], joint[..., 2:, 2:], joint))
+    information = np.maximum((own + other - both) / 2 - 2 / np.maximum(number, 1), 0)
+    affinity = np.where(number >= MIN_TOGETHER, 1 - np.exp(-2 * information), 0)
+    np.fill_diagonal(affinity, 0)
+    symmetric: Affinity = (affinity + affinity.T) / 2
+    return symmetric
+
+
+def _covariances(places: Places) -> tuple[Float[np.ndarray, "K K"], Float[np.ndarray, "K K 4 4"]]:
+    """For every two keypoints: how many persons have both, and the covariance of the two (x, y) over these."""
     seen = np.isfinite(places).all(axis=2)
-    for i, j in itertools.combinations(range(count), 2):
-        together = places[seen[:, i] & seen[:, j]]
-        if len(together) >= MIN_TOGETHER:
-            information = _information(together[:, i], together[:, j])
-            affinity[i, j] = affinity[j, i] = 1 - np.exp(-2 * information)
-    return affinity
-
-
-def _information(a: Float[np.ndarray, "N 2"], b: Float[np.ndarray, "N 2"]) -> float:
-    """Mutual information in nats of two Gaussian points, its small-sample bias removed, 0 or more."""
-    covariance = np.cov(np.column_stack([a, b]), rowvar=False) + 1e-8 * np.eye(4)
-    logs = [np.linalg.slogdet(block)[1] for block in (covariance[:2, :2], covariance[2:, 2:], covariance)]
-    return max(float(logs[0] + logs[1] - logs[2]) / 2 - 2 / len(a), 0.0)
+    values = np.where(seen[..., None], places, 0)
+    mask = seen.astype(np.float64)
+    number = mask.T @ mask
+    divisor = np.maximum(number, 1)[..., None, None]
+    mean = np.tensordot(values, mask, (0, 0)).transpose(0, 2, 1) / divisor[..., 0]  # [i, j]: of i over those who have j
+    squares = np.einsum("nka,nkb->nkab", values, values)
+    own = np.tensordot(squares, mask, (0, 0)).transpose(0, 3, 1, 2) / divisor
+    cross = np.tensordot(values, values, (0, 0)).transpose(0, 2, 1, 3) / divisor
+    own = own - mean[..., :, None] * mean[..., None, :]
+    cross = cross - mean[..., :, None] * mean.swapaxes(0, 1)[..., None, :]
+    joint = np.empty((*number.shape, 4, 4))
+    joint[..., :2, :2], joint[..., 2:, 2:] = own, own.swapaxes(0, 1)
+    joint[..., :2, 2:], joint[..., 2:, :2] = cross, cross.swapaxes(-1, -2)
+    return number, joint + 1e-8 * np.eye(4)
 
 
 def _cut(skeleton: Skeleton, affinity: Affinity, count: int) -> Parts:

@@ -122,7 +122,7 @@ def left_and_right(
     if not skeleton.mirror_pairs:
         return section("Left and right", note="The skeleton has no mirror pairs: flipping exchanges nothing.")
     orders = pair_orders(skeleton, places)
-    head = ("Pair", "Left is left of right", "Left: mean x, y", "Right: mean x, y", "Persons")
+    head = ("Pair", "Left is left of right", "Share", "Left: mean x, y", "Right: mean x, y", "Persons")
     rows = [_order_row(order) for order in orders]
     found, pictures = suspected
     lead = (
@@ -144,12 +144,12 @@ def left_and_right(
 def _order_row(order: PairOrder) -> tuple[str, ...]:
     name = pair_name(order.left)
     if order.left_first is None or order.left_xy is None or order.right_xy is None:
-        return (name, "nobody has both", "", "", "0")
+        return (name, "nobody has both", "", "", "", "0")
     bar = element(
         "span", element("span", class_="seen", style=f"width:{100 * order.left_first:.1f}%"), class_="split halved"
     )
     places = (f"{x:+.2f}, {y:+.2f}" for x, y in (order.left_xy, order.right_xy))
-    return (name, join(bar, f" {percent(order.left_first)}"), *places, f"{order.num_persons:,}")
+    return (name, bar, percent(order.left_first), *places, f"{order.num_persons:,}")
 
 
 def _suspects(found: Sequence[Suspect], persons: Sequence[PersonRecord]) -> Html:

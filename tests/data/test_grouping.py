@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posefabric.data import coco, grouping, placement
+from posefabric.data import coco, grouping, mpii, placement
 from posefabric.skeletons import COCO17, LSP14, MPII16, SKELETONS, Skeleton, check_partition
 
 NOBODY = np.empty((0, 17, 2))
@@ -107,6 +109,22 @@ def test_dependence_is_the_mutual_information_of_gaussians():
     np.testing.assert_allclose(grouping.dependence(turned), affinity, atol=1e-6)
 
 
+def slow_dependence(a, b):
+    both = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    joint = np.cov(np.column_stack([a[both], b[both]]), rowvar=False)
+    logs = [np.linalg.slogdet(block)[1] for block in (joint[:2, :2], joint[2:, 2:], joint)]
+    return 1 - np.exp(-2 * max((logs[0] + logs[1] - logs[2]) / 2 - 2 / both.sum(), 0))
+
+
+def test_dependence_counts_the_persons_who_have_both():
+    rng = np.random.default_rng(0)
+    places = np.cumsum(rng.normal(size=(300, 6, 2)), axis=1)
+    places[rng.random(places.shape[:2]) < 0.4] = np.nan
+    affinity = grouping.dependence(places)
+    for i, j in itertools.combinations(range(6), 2):
+        assert affinity[i, j] == affinity[j, i] == pytest.approx(slow_dependence(places[:, i], places[:, j]), abs=1e-6)
+
+
 def test_spanning_limbs_join_neighbours():
     points = np.array([[0, 0], [0, 3], [0, 1], [0, 2]], dtype=np.float64)
     limbs = grouping.spanning_limbs(placement.mean_distances(points[None]))
@@ -129,19 +147,36 @@ def test_133_keypoints_of_which_most_are_not_joined_are_cut_in_seconds():
     skeleton = Skeleton(
         names, mirror_pairs=tuple((f"left_{i}", f"right_{i}") for i in range(60)), limbs=((names[0], names[2]),)
     )
-    places = rng.normal(size=(120, 133, 2))
+    places = rng.normal(size=(grouping.MIN_PERSONS, 133, 2))
     assert_sound(skeleton, grouping.by_graph(skeleton, places, 5), 5)
     assert_sound(skeleton, grouping.learned(skeleton, places, 3), 3)
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(
-    ("file", "skeleton"),
-    [("coco_eval/person_keypoints_val2017_538.json", COCO17), ("lspet/person_keypoints_train.json", LSP14)],
-)
-def test_five_parts_learned_from_photographs_keep_limbs_together(real_data, file, skeleton):
-    people = coco.load(real_data / file)
-    parts = grouping.learned(skeleton, placement.place(people.persons, skeleton.num_keypoints), 5)
-    groups = {frozenset(names) for names in parts.values()}
+def test_five_parts_learned_from_coco_keep_lower_arms_and_lower_legs_together(real_data):
+    people = coco.load(real_data / "coco_eval" / "person_keypoints_val2017_538.json")
+    groups = {frozenset(names) for names in learned_five(COCO17, people.persons).values()}
     assert {frozenset({f"{side}_elbow", f"{side}_wrist"}) for side in ("left", "right")} <= groups
     assert frozenset({"left_knee", "right_knee", "left_ankle", "right_ankle"}) in groups
+
+
+@pytest.mark.real_data
+def test_five_parts_learned_from_sports_people_are_those_of_the_paper(real_data):
+    people = coco.load(real_data / "lspet" / "person_keypoints_train.json")
+    assert_those_of_the_paper(LSP14, learned_five(LSP14, people.persons))
+
+
+@pytest.mark.real_data
+def test_five_parts_learned_from_mpii_are_those_of_the_paper(real_data):
+    annotations = mpii.find_annotations(real_data / "mpii" / "annot" / "mpii_annotations.json.gz")
+    persons = [person.record(1, row) for row, person in enumerate(mpii.read_mpii(annotations)[::5])]
+    assert_those_of_the_paper(MPII16, learned_five(MPII16, persons))
+
+
+def learned_five(skeleton, persons):
+    return grouping.learned(skeleton, placement.place(persons, skeleton.num_keypoints), 5)
+
+
+def assert_those_of_the_paper(skeleton, parts):
+    """Table I, P = 5, which Tang and Wu learned in their own way."""
+    assert {frozenset(names) for names in parts.values()} == {frozenset(p) for p in skeleton.partition("5").values()}
