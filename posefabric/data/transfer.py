@@ -118,7 +118,8 @@ def _fill(part: _Part, patience: Patience) -> None:
                 _ask(part, patience.timeout_s, progress)
                 reason = "the connection was cut"
             except (OSError, http.client.HTTPException) as error:
-                reason = str(error) or type(error).__name__
+                cause = error.reason if type(error) is urllib.error.URLError else error
+                reason = str(cause) or type(error).__name__
             if part.whole:
                 return
             fruitless = 0 if part.size > most else fruitless + 1
