@@ -28,8 +28,8 @@ JPEG = ("JPEG", "MPO")
 """Pillow's names for it; MPO is how cameras append further pictures."""
 
 SCAN_MARKER, END_MARKER = b"\xff\xda", b"\xff\xd9"
-MAX_SCANS = 500
-"""A progressive JPEG of thousands of scans keeps a decoder busy for minutes."""
+MAX_SCANS = 100
+"""Encoders write about ten; a progressive JPEG of thousands keeps a decoder busy for minutes."""
 
 _INVERSE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 """EXIF orientation -> the one that undoes it."""

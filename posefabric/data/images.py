@@ -85,8 +85,7 @@ def read_image(path: str | Path, *, allow_truncated: bool = False) -> Image:
     """
     path = Path(path)
     with _opened(path) as (stream, file):
-        _header(path, stream, file)
-        if _has_frames(file):
+        if _SEVERAL_FRAMES in _header(path, stream, file).notes:
             _warn_once(f"{shown(path)} {_SEVERAL_FRAMES}")
         return decoding.decode(stream, file, allow_truncated=allow_truncated)
 
@@ -138,7 +137,7 @@ def _opened(path: Path) -> Iterator[tuple[MeteredFile, PIL.Image.Image]]:
         raise
     except FileNotFoundError as error:
         raise UserError("missing-file", f"image {shown(path)} does not exist") from error
-    except PIL.Image.DecompressionBombError as error:
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise _bad(path, "is too large", f"at most {MAX_GROWTH_BYTES // 3_000_000} million pixels") from error
     except _DECODER_ERRORS as error:
         raise _unreadable(path, error) from error

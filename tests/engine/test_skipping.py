@@ -13,6 +13,7 @@ from small_runs import small_config, small_supernet
 
 from posefabric import commands
 from posefabric.config import Config
+from posefabric.data.images import read_image, write_image
 from posefabric.data.records import People
 from posefabric.data.sources import open_people, require_images
 from posefabric.engine import search as search_module
@@ -23,6 +24,7 @@ from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner
+from posefabric.predictor import Predictor
 from posefabric.runs import Run
 
 DAMAGED = ("000001.png", "000005.png")
@@ -158,3 +160,21 @@ def test_the_folder_of_the_images_may_be_missing_or_no_folder(dataset: Path) -> 
     folder.unlink()
     os.symlink(folder.with_name("elsewhere"), folder)
     require_images(people)
+
+
+def test_a_lacking_end_marker_is_allowed_by_the_configuration(dataset: Path) -> None:
+    folder = dataset.parent / "val"
+    annotations = folder / "annotations.json"
+    annotations.write_text(annotations.read_text().replace(".png", ".jpg"))
+    for file in (folder / "images").iterdir():
+        write_image(file.with_suffix(".jpg"), read_image(file))
+    cut = folder / "images" / "000001.jpg"
+    cut.write_bytes(cut.read_bytes()[:-2])
+    strict, lenient = (settings(f"data.allow_truncated={allowed}") for allowed in ("false", "true"))
+    with pytest.raises(UserError, match=r"data\.allow_truncated=true"):
+        opened(dataset, strict)[1].image(1)
+    assert opened(dataset, lenient)[1].image(1).shape == opened(dataset, strict)[1].image(0).shape
+    net = PoseNet(small_supernet(strict))
+    with pytest.raises(UserError, match=r"000001\.jpg"):
+        Predictor(net, strict).predict(cut)
+    assert len(Predictor(net, lenient).predict(cut)) == 1
