@@ -11,13 +11,14 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from posefabric.data.mpii_person import MpiiPerson, bad_entry
+from posefabric.data.mpii_person import MpiiPerson, all_read, bad_entry
 from posefabric.data.mpii_release import read_release
 from posefabric.errors import UserError
 from posefabric.skeletons import MPII16
@@ -68,7 +69,7 @@ def _read(path: Path, split: str | None) -> list[MpiiPerson]:
         return read_release(path)
     entries = _read_list(path)
     style = _hourglass if entries and "joint_self" in entries[0] else _hrnet
-    return [style(entry, f"{path.name}[{i}]", split) for i, entry in enumerate(entries)]
+    return list(all_read(partial(style, entry, f"{path.name}[{i}]", split) for i, entry in enumerate(entries)))
 
 
 def _read_list(path: Path) -> list[dict[str, Any]]:

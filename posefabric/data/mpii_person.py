@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from posefabric.errors import UserError
 
 HEIGHT_PX = 200.0
 """A person of scale 1 is this high."""
+
+SHOWN = 50
+"""So many broken entries of a file are told one by one."""
 
 LOWER = 15.0
 """The box's centre stands this many pixels x scale below the annotated one, so that feet are not cut off.
@@ -61,3 +65,22 @@ class MpiiPerson:
 def bad_entry(place: str, found: str, expected: str) -> UserError:
     """The error for an entry of MPII's that is not what it should be."""
     return UserError("bad-annotation", f"{place} {found}", expected)
+
+
+def all_read(attempts: Iterable[Callable[[], MpiiPerson | None]]) -> Iterator[MpiiPerson]:
+    """The persons these readers of one entry each return; broken entries are told together, at the end."""
+    problems = []
+    for attempt in attempts:
+        try:
+            person = attempt()
+        except UserError as error:
+            problems.append(error)
+            continue
+        if person is not None:
+            yield person
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        lines = [problem.finding for problem in problems[:SHOWN]]
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise UserError("bad-annotation", "\n  ".join([f"{len(problems)} entries are broken:", *lines, *more]))

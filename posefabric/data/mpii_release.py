@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from posefabric.data.mpii_person import MpiiPerson, bad_entry
+from posefabric.data.mpii_person import MpiiPerson, all_read, bad_entry
 from posefabric.data.records import MPII_HEAD_SHARE
 from posefabric.errors import UserError
 from posefabric.matlab import read_mat
@@ -39,31 +40,29 @@ def read_release(path: Path) -> list[MpiiPerson]:
             f"{path.name}: img_train", f"has {len(training)} entries", f"one for each of {len(images)} images"
         )
     left_out: Counter[str] = Counter()
-    persons = []
-    for i, (image, is_training) in enumerate(zip(images, training, strict=True)):
-        place = f"{path.name}: annolist({i + 1})"
-        persons += _persons(image, place, None if is_training else "test", left_out)
+    persons = list(
+        all_read(
+            partial(_person, image, p, f"{path.name}: annolist({i})", None if is_training else "test", left_out)
+            for i, (image, is_training) in enumerate(zip(images, training, strict=True), start=1)
+            for p in range(_num_rectangles(image))
+        )
+    )
     for reason, count in (+left_out).items():
         logger.info("%s: %d %s are left out", path.name, count, reason)
     return persons
 
 
-def _persons(image: np.void, place: str, split: str | None, left_out: Counter[str]) -> list[MpiiPerson]:
+def _num_rectangles(image: np.void) -> int:
     rectangles = _field(image, "annorect")
-    if rectangles is None or rectangles.dtype.names is None:
-        return []
+    return 0 if rectangles is None or rectangles.dtype.names is None else rectangles.size
+
+
+def _person(
+    image: np.void, number: int, image_place: str, split: str | None, left_out: Counter[str]
+) -> MpiiPerson | None:
+    rectangle = image["annorect"].flat[number]
+    place = f"{image_place}.annorect({number + 1})"
     name = _field(_first(image, "image"), "name")
-    if name is None:
-        raise bad_entry(f"{place}.image.name", "is missing", "the name of an image file")
-    places = (f"{place}.annorect({p})" for p in range(1, rectangles.size + 1))
-    found = [
-        _person(rectangle, str(name.flat[0]), where, split, left_out)
-        for rectangle, where in zip(rectangles.flat, places, strict=True)
-    ]
-    return [person for person in found if person is not None]
-
-
-def _person(rectangle: np.void, image: str, place: str, split: str | None, left_out: Counter[str]) -> MpiiPerson | None:
     points = _field(_first(rectangle, "annopoints"), "point")
     centre = _first(rectangle, "objpos")
     x, y = _number(centre, "x", place), _number(centre, "y", place)
@@ -74,12 +73,14 @@ def _person(rectangle: np.void, image: str, place: str, split: str | None, left_
     if x is None or y is None or scale is None or (scale <= 0 and split == "test"):
         left_out["persons without a centre or a scale"] += 1
         return None
+    if name is None:
+        raise bad_entry(f"{image_place}.image.name", "is missing", "the name of an image file")
     if scale <= 0:
         raise bad_entry(f"{place}.scale", f"is {scale:g}", "a person's height in units of 200 px, above 0")
     keypoints_xy, visibility = _keypoints(points, place, left_out)
     return MpiiPerson(
         place=place,
-        image=image,
+        image=str(name.flat[0]),
         centre_xy=np.array([x, y]),
         scale=scale,
         keypoints_xy=keypoints_xy,

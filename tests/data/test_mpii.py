@@ -123,6 +123,20 @@ def test_broken_lists_are_refused_by_entry(case: str, tmp_path: Path) -> None:
     assert caught.value.code == "bad-annotation"
 
 
+def test_broken_entries_are_told_together(tmp_path: Path) -> None:
+    people = persons() * 5
+    entries = [{**hrnet(person), "scale": -1} if i % 2 else hourglass(person) for i, person in enumerate(people)]
+    source = write_json(tmp_path / "people.json", [hrnet(people[0]), *entries])
+    with pytest.raises(UserError) as caught:
+        read_mpii({source: None})
+    lines = str(caught.value).split("\n")
+    assert lines[0] == "60 entries are broken:"
+    assert lines[1].startswith("  people.json[1].image is null")
+    assert lines[2].startswith("  people.json[2].scale is -1")
+    assert len(lines) == 1 + 50 + 1
+    assert lines[-1].startswith("  and 10 more; to do: ")
+
+
 BROKEN_RELEASE = {
     "head of size 0": ({"x1": 5.0, "x2": 5.0, "y1": 6.0, "y2": 6.0}, "has a head box of size 0 at (5, 6)"),
     "scale 0": ({"scale": 0.0}, "scale is 0"),
