@@ -101,6 +101,8 @@ def init(
         )
     files = description.Files(annotations, val, images, category)
     found = description.describe(files, parts or ("graph", "learned"), num_parts or (3, 5), seed)
+    for line in description.doubts(found):
+        logger.warning("%s", line)
     write_text(output, description.yaml_text(found, files, output.parent))
     return Result(description.figures(found), output)
 

@@ -123,13 +123,18 @@ def yaml_text(description: Description, files: Files, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def doubts(description: Description) -> list[str]:
+    """What needs a second look, a sentence each."""
+    missing = f"{description.num_missing} of {description.num_images} images are not there"
+    return [
+        *(f"is {doubt.left} the mirror image of {doubt.right}? {doubt.reason}" for doubt in description.doubts),
+        *([missing] if description.num_missing else []),
+    ]
+
+
 def figures(description: Description) -> dict[str, Any]:
-    """What was read and guessed, for people; what needs a second look is said aloud."""
+    """What was read and guessed, for people."""
     skeleton, sources = description.skeleton, description.sources
-    for doubt in description.doubts:
-        logger.warning("is %s the mirror image of %s? %s", doubt.left, doubt.right, doubt.reason)
-    if description.num_missing:
-        logger.warning("%d of %d images are not there", description.num_missing, description.num_images)
     read: dict[str, Any] = {
         "persons": description.num_persons,
         "images": description.num_images,
@@ -140,13 +145,13 @@ def figures(description: Description) -> dict[str, Any]:
         "limbs": f"{len(skeleton.limbs)}, {sources['limbs']}",
         "sigmas": sources["sigmas"],
     }
-    doubts = {f"{doubt.left}, {doubt.right}": doubt.reason for doubt in description.doubts}
+    doubted = {f"{doubt.left}, {doubt.right}": doubt.reason for doubt in description.doubts}
     parts = {
         name: ", ".join(f"{part} {len(keypoints)}" for part, keypoints in partition.items())
         for name, partition in skeleton.partitions.items()
         if name != "1"
     }
-    return {**read, **({"doubts": doubts} if doubts else {}), "parts": parts}
+    return {**read, **({"doubts": doubted} if doubted else {}), "parts": parts}
 
 
 def _file_keys(files: Files, folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ HEAT_BINS, HEAT_REACH = 48, 0.6
 MANY = 40
 """From more keypoints than this on, pictures of each are smaller and pictures of the body larger."""
 
-_HEAT_COLOURS = {"left": (224, 112, 0), "right": (30, 120, 200), "middle": (110, 122, 134)}  # RGB, on light and dark
+_HEAT_COLOURS = {"left": (224, 112, 0), "right": (30, 120, 200), "middle": (122, 136, 150)}  # RGB, on light and dark
 
 
 def heat(skeleton: Skeleton, places: Places) -> Html:
