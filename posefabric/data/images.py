@@ -48,6 +48,10 @@ RGB TIFF, 16 for WebP, less by twice the file's size for JPEG and WebP.
 MIN_SIDE_PX = 8
 
 _CUT_JPEG = "Premature end of JPEG file"  # libjpeg's words
+_CUT_TODO = (
+    "Replace the file. One that lacks its end marker alone is accepted with data.allow_truncated=true "
+    "(predict: --allow-truncated)."
+)
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError,
     struct.error, zlib.error,
@@ -176,9 +180,8 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, PIL.UnidentifiedImageError):
         reason = "it is none of the known formats, or its header is damaged"
-    todo = "Replace the file; if only its end marker is missing, data.allow_truncated=true accepts it."
     found = f"{shown(path)} cannot be read: {reason}"
-    return UserError("bad-image", found, _EXPECTED, todo if _CUT_JPEG in reason else "")
+    return UserError("bad-image", found, _EXPECTED, _CUT_TODO if _CUT_JPEG in reason else "")
 
 
 _EXPECTED = f"a whole image file: {', '.join(FORMATS)}"
