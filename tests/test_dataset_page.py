@@ -166,9 +166,10 @@ def test_a_file_that_cannot_be_read_gives_a_page_of_its_problems(tmp_path: Path)
     assert result.exit_code == BAD_DATA
     assert page.titles == ["Problems"]
     assert "keypoint-count" in page.words
-    with pytest.raises(UserError):
-        commands.view(str(tmp_path / "none.json"), output=tmp_path / "none.html")
-    assert not (tmp_path / "none.html").exists()
+    for wrong in ({"data": str(tmp_path / "none.json")}, {"data": str(file), "split": "tset"}):
+        with pytest.raises(UserError):
+            commands.view(**wrong, output=tmp_path / "none.html")
+        assert not (tmp_path / "none.html").exists()
 
 
 @pytest.mark.real_data

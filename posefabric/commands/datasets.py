@@ -132,8 +132,8 @@ def view(
     problems = sum(found.counts.total() for found in findings or ())
     try:
         people = open_split(data, split, settings, Where(images, category))
-    except UserError:
-        if not problems or findings is None:
+    except UserError as error:
+        if not problems or findings is None or error.code not in ("bad-annotation", "bad-skeleton"):
             raise
         return Result(
             {"problems": problems}, write_problems_page(Path(data).name, findings, output), exit_code=BAD_DATA

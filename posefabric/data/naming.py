@@ -31,8 +31,7 @@ def side(name: str) -> str | None:
 
 def canonical(name: str) -> str:
     """The name as the built-in skeletons write it: the side spelt out and first, `_` between words."""
-    stem = [word for word in words(name) if word not in _OTHER_SIDE]
-    return "_".join([*filter(None, [side(name)]), *stem])
+    return "_".join(filter(None, (side(name), _stem(name))))
 
 
 def guess_mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -92,7 +91,8 @@ def known_sigma(name: str) -> float | None:
 
 def name_parts(parts: Sequence[Sequence[str]]) -> list[str]:
     """A readable, distinct name for each group of keypoints: their common word, else their few words, else `partN`."""
-    titles = [_title(names) or f"part{number}" for number, names in enumerate(parts, start=1)]
+    order = dict.fromkeys(_stem(name) for names in parts for name in names)
+    titles = [_title(names, list(order)) or f"part{number}" for number, names in enumerate(parts, start=1)]
     counts = Counter(titles)
     seen: Counter[str] = Counter()
     distinct = []
@@ -102,14 +102,21 @@ def name_parts(parts: Sequence[Sequence[str]]) -> list[str]:
     return distinct
 
 
-def _title(names: Sequence[str]) -> str | None:
+def _title(names: Sequence[str], order: Sequence[str]) -> str | None:
+    """A word for a part; stems stand in `order`, so that mirrored parts differ in their sides alone."""
     sides = {side(name) for name in names}
     prefix = [*filter(None, sides)] if len(sides) == 1 else []
-    stems = [[word for word in words(name) if word not in _OTHER_SIDE] for name in names]
-    distinct = list(dict.fromkeys("_".join(stem) for stem in stems if stem))
+    stems = [_stem(name) for name in names]
+    distinct = [stem for stem in order if stem and stem in stems]
     if 1 <= len(distinct) <= 4:
         return "_".join([*prefix, *distinct])
-    often = Counter(word for stem in stems for word in set(stem) if not word.isdigit()).most_common(1)
-    if often and 2 * often[0][1] > len(names):
-        return "_".join([*prefix, often[0][0]])
+    often = Counter(word for stem in stems for word in set(stem.split("_")) if word and not word.isdigit())
+    for word, number in often.most_common(1):
+        if 2 * number > len(names):
+            return "_".join([*prefix, word])
     return None
+
+
+def _stem(name: str) -> str:
+    """The words of a name without its side."""
+    return "_".join(word for word in words(name) if word not in _OTHER_SIDE)

@@ -164,6 +164,6 @@ def _suspects(found: Sequence[Suspect], persons: Sequence[PersonRecord]) -> Html
         element("li", f"person {persons[suspect.row].annotation_id}: {exchanged(suspect)}")
         for suspect in found[:FIRST_SUSPECTS]
     ]
-    more = f", the first {FIRST_SUSPECTS}" if len(found) > FIRST_SUSPECTS else ""
-    listed = disclosure(f"All by their annotation ids{more}, the worst first", element("ul", *items, class_="columns"))
+    some = f"{len(items)} of them" if len(found) > len(items) else "All of them"
+    listed = disclosure(f"{some} by annotation id, the worst first", element("ul", *items, class_="columns"))
     return join(element("p", text), listed if len(found) > SHOWN_SUSPECTS else "")

@@ -65,3 +65,8 @@ def test_parts_are_called_by_what_their_keypoints_share() -> None:
         list("abcde"),
     ]
     assert naming.name_parts(parts) == ["left_elbow_wrist", "nose_eye", "face", "part4"]
+
+
+def test_mirrored_parts_differ_in_their_sides_alone() -> None:
+    parts = [["right_ankle", "right_knee", "right_hip"], ["left_hip", "left_knee", "left_ankle"]]
+    assert naming.name_parts(parts) == ["right_ankle_knee_hip", "left_ankle_knee_hip"]
