@@ -166,6 +166,8 @@ def test_a_file_that_cannot_be_read_gives_a_page_of_its_problems(tmp_path: Path)
     assert result.exit_code == BAD_DATA
     assert page.titles == ["Problems"]
     assert "keypoint-count" in page.words
+    with pytest.raises(UserError, match="html"):
+        commands.view(str(file), output=file)
     for wrong in ({"data": str(tmp_path / "none.json")}, {"data": str(file), "split": "tset"}):
         with pytest.raises(UserError):
             commands.view(**wrong, output=tmp_path / "none.html")

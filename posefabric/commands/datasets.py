@@ -125,6 +125,8 @@ def view(
     from posefabric.data.sources import SYNTHETIC, Where
     from posefabric.reporting.dataset import DatasetView, write_dataset_page, write_problems_page
 
+    if output.suffix not in (".html", ".htm"):
+        raise UserError("bad-value", f"--output {output}", "the name of a page, ending in .html")
     few = [f"data.synthetic_train={SHOWN_SYNTHETIC}", f"data.synthetic_val={SHOWN_SYNTHETIC}"]
     settings = read_settings(recipe, None, [*(few if data == SYNTHETIC else []), *(set or [])])
     skipped = skip_check or data == SYNTHETIC
