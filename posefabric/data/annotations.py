@@ -113,8 +113,12 @@ def _no_object(first: Opening | Entry, entries: Iterator[Opening | Entry]) -> Js
         return JsonError("not-an-object", "", shown(first.value))
     member = next(entries, None)
     value = member.value if isinstance(member, Entry) else None
-    is_result = isinstance(value, dict) and "score" in value
-    fix = "this is a list of results: name the file they are measured against" if is_result else ""
+    keys = value if isinstance(value, dict) else {}
+    fix = ""
+    if "score" in keys:
+        fix = "this is a list of results: name the file they are measured against"
+    elif {"center", "scale"} <= set(keys):
+        fix = "this is a list of MPII persons: `posefabric data import mpii` makes a dataset of it"
     return JsonError("not-an-object", "", "a list", fix)
 
 

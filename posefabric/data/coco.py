@@ -68,7 +68,9 @@ def load(
     """
     path = Path(annotation_path)
     file = read_annotations(path, Path(images_dir or images_beside(path)), Wanted(category, skeleton))
-    file.findings.raise_blocking("bad-annotation")
+    file.findings.raise_blocking(
+        "bad-annotation", f"correct these; `posefabric data check {path}` looks at images, too"
+    )
     for remark in file.findings.remarks:
         logger.warning("%s: %s", path, remark)
     if file.findings.harmless():

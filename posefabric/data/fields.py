@@ -50,15 +50,15 @@ class Fields:
             wrong = [i for i, number in enumerate(value) if type(number) not in _NUMBERS]
             self.bad(code, key, _first_of(value, wrong), "a number", wrong[0])
             return None
-        numbers = np.array([_bounded(number) for number in value], dtype=np.float64)
-        finite = np.abs(numbers) < LARGEST
-        if not finite.all():
-            self.not_finite(key, value, np.flatnonzero(~finite).tolist())
-            return None
-        return numbers
+        if max(value) < LARGEST and min(value) > -LARGEST:  # exact for integers that no float can hold, too
+            numbers = np.array(value, dtype=np.float64)
+            if not np.isnan(numbers).any():
+                return numbers
+        self._tell_not_finite(key, value)
+        return None
 
-    def not_finite(self, key: str, value: list[Any], wrong: list[int]) -> None:
-        untold = [i for i in wrong if not self._told(value[i])]
+    def _tell_not_finite(self, key: str, value: list[Any]) -> None:
+        untold = [i for i, number in enumerate(value) if not (-LARGEST < number < LARGEST or self._told(number))]
         if untold:
             expected = f"a finite number between {-LARGEST:g} and {LARGEST:g}"
             self.bad("not-finite", key, _first_of(value, untold), expected, untold[0])
@@ -79,11 +79,6 @@ class Fields:
 def more(count: int) -> str:
     """Words for what is wrong in one entry besides the first."""
     return f" and {count} more like it in this entry" if count else ""
-
-
-def _bounded(number: float) -> float:
-    """The number, or infinity where an integer is too large for a float."""
-    return number if -LARGEST < number < LARGEST or number != number else float("inf")
 
 
 def _first_of(value: list[Any], wrong: list[int]) -> str:

@@ -263,6 +263,7 @@ def _check_density(text: str, where: str) -> None:
     """Refuse an entry whose objects would take more than about nine times its text, or that is beyond all measure."""
     if len(text) >= LARGEST_ENTRY:
         raise JsonError("implausible", where, f"one entry of more than {LARGEST_ENTRY >> 20} million characters")
-    size = 64 * text.count("[") + 72 * text.count("{") + 40 * text.count(",")
-    if size > 9 * len(text):
-        raise JsonError("implausible", where, f"one entry of {len(text):,} characters, almost all of them brackets")
+    sizes = {"[": 64, "{": 72, ",": 40, '"': 12}  # bytes of a list, an object, a number, half a text
+    if sum(size * text.count(mark) for mark, size in sizes.items()) > 9 * len(text):
+        found = f"one entry of more than {len(text):,} characters, of which brackets, commas and quotes are too many"
+        raise JsonError("implausible", where, found)

@@ -139,21 +139,24 @@ class Findings:
             self.problems.append(Problem(code, self.file, where, *ids, found, expected, fix))
 
     def note(self, text: str, first: str) -> None:
-        """Count something that is no problem; `text` follows a number, `first` is a JSON pointer."""
+        """Count something that is no problem; `first` is a JSON pointer."""
         self.notes[text] += 1
         self.firsts.setdefault(text, first)
 
     def noted(self) -> list[str]:
         """Remarks and notes as lines."""
-        notes = [f"{count:,} {text} (first: {self.firsts[text]})" for text, count in self.notes.items()]
-        return [printable(line) for line in (*self.remarks, *notes)]
+        notes = [f"{text}: {count:,} (the first: {self.firsts[text]})" for text, count in self.notes.items()]
+        left = [
+            f"{count - KEPT:,} more of {code} are not listed" for code, count in self.counts.items() if count > KEPT
+        ]
+        return [printable(line) for line in (*self.remarks, *notes, *left)]
 
-    def raise_blocking(self, code: str) -> None:
+    def raise_blocking(self, code: str, todo: str = "correct these and try again") -> None:
         """Raise `UserError(code)` that tells of every problem but the harmless ones; without any, do nothing."""
         blocking = [problem for problem in self.problems if problem.code not in HARMLESS]
         if blocking:
             counts = Counter({name: count for name, count in self.counts.items() if name not in HARMLESS})
-            raise UserError(code, summary(self.file, blocking, counts), todo="correct these and try again")
+            raise UserError(code, summary(self.file, blocking, counts), todo=todo)
 
     def lines(self, shown_per_code: int) -> Iterator[str]:
         """The problems for people, grouped by code, the first few of each."""

@@ -116,6 +116,10 @@ CASES = {
     "4 results": Case(
         [{"image_id": 3, "score": 0.5}], "not-an-object", "", NONE, "a list", "an object", "this is a list of results"
     ),
+    "4 MPII": Case(
+        [{"image": "a.jpg", "center": [1, 2], "scale": 1}], "not-an-object", "", NONE, "a list", "an object",
+        "`posefabric data import mpii`",
+    ),
     "4 number": Case("5", "not-an-object", "", NONE, "5", "an object", '"annotations": [...]'),
     "5 byte order mark": Case(
         b"\xef\xbb\xbf" + TEXT.encode(), "json-encoding", "", NONE, "UTF-8 with a byte order mark", "plain UTF-8 text",

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 from annotation_cases import CASES, DOCUMENT, TEXT, A, K, changed, saved
+from typer.testing import CliRunner
 
-from posefabric import commands
-from posefabric.config import DataSettings
+from posefabric import cli, commands
 from posefabric.data import coco, problems
 from posefabric.data.annotations import read_annotations
 from posefabric.data.check import Request, check, size_in_bytes
-from posefabric.data.sources import open_people
 from posefabric.errors import BAD_DATA, UserError
 
 
@@ -108,17 +106,17 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 NOTES: dict[str, tuple[Callable[[Any], None], str]] = {
     "outside the box": (
-        lambda d: d["annotations"][1]["keypoints"].__setitem__(0, 30), "1 persons with keypoints outside their own box"
+        lambda d: d["annotations"][1]["keypoints"].__setitem__(0, 30), "persons with keypoints outside their own box: 1"
     ),
     "a little outside the image": (
-        lambda d: d["annotations"][1]["keypoints"].__setitem__(0, 70), "outside their image, by less than their box"
+        lambda d: d["annotations"][1]["keypoints"].__setitem__(0, 70), "outside their image, by less than their box: 1"
     ),
-    "crowd": (lambda d: d["annotations"][1].update(iscrowd=1), "1 crowds, which are not scored"),
+    "crowd": (lambda d: d["annotations"][1].update(iscrowd=1), "crowds, which are not scored: 1"),
     "nothing labelled": (
         lambda d: d["annotations"][1].update(keypoints=[0] * 9, num_keypoints=0, area=0, bbox=[0, 0, 0, 0]),
-        "1 persons without a labelled keypoint",
+        "persons without a labelled keypoint, which are not scored: 1",
     ),
-    "no keypoints": (lambda d: d["annotations"][1].pop("keypoints"), "1 annotations of 'cat' without keypoints"),
+    "no keypoints": (lambda d: d["annotations"][1].pop("keypoints"), "annotations of 'cat' without keypoints: 1"),
     "one keypoint at 0, 0": (
         lambda d: d["annotations"][1]["keypoints"].__setitem__(slice(2), [0, 0]), "a labelled keypoint at exactly 0, 0"
     ),
@@ -128,7 +126,7 @@ NOTES: dict[str, tuple[Callable[[Any], None], str]] = {
     "no flip pairs": (lambda d: d["categories"][0].pop("flip_pairs"), "guessed from the names: left_eye and right_eye"),
     "no sizes": (
         lambda d: [image.pop(key) for image in d["images"] for key in ("width", "height")],
-        "2 images without width and height",
+        "images without width and height: 2",
     ),
 }  # fmt: skip
 
@@ -153,6 +151,16 @@ def test_the_command_prints_a_list_with_the_keys_of_the_contract(tmp_path: Path)
     assert any("/annotations/1/bbox (annotation 8, image 3)" in line for line in result.lines)
 
 
+def test_on_the_command_line_json_is_a_list_and_the_code_65(tmp_path: Path) -> None:
+    path = saved(tmp_path, changed(f"{A}/bbox"))
+    outcome = CliRunner().invoke(cli.build(), ["data", "check", str(path), "--json", "--quiet"])
+    assert (outcome.exit_code, [item["code"] for item in json.loads(outcome.stdout)]) == (BAD_DATA, ["bad-box"])
+    outcome = CliRunner().invoke(cli.build(), ["data", "check", str(saved(tmp_path, DOCUMENT)), "--json"])
+    assert (outcome.exit_code, json.loads(outcome.stdout)) == (0, [])
+    outcome = CliRunner().invoke(cli.build(), ["data", "check", str(path), "--max-json", "100"])
+    assert (outcome.exit_code, "at most 100 bytes" in outcome.stdout) == (BAD_DATA, True)
+
+
 def test_fifty_of_a_kind_are_printed_and_all_are_listed(tmp_path: Path) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["annotations"] += [{**document["annotations"][0], "id": i, "area": -1} for i in range(100, 180)]
@@ -160,6 +168,18 @@ def test_fifty_of_a_kind_are_printed_and_all_are_listed(tmp_path: Path) -> None:
     assert len(result.items) == 80
     assert sum("found -1" in line for line in result.lines) == 50
     assert result.lines[-1].strip() == "and 30 more"
+
+
+def test_beyond_a_number_problems_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problems, "KEPT", 10)
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"] = [{**document["annotations"][0], "id": i, "area": -1} for i in range(30)]
+    found = check(saved(tmp_path, document))[0]
+    assert len([problem for problem in found.problems if problem.code == "bad-area"]) == 10
+    assert found.counts["bad-area"] == 30
+    assert "20 more of bad-area are not listed" in found.noted()
+    monkeypatch.setattr("posefabric.data.json_problems.GIVE_UP", 15)
+    assert check(saved(tmp_path, document))[0].problems[-1].pointer == "/annotations/15"
 
 
 def test_every_category_with_keypoints_is_checked_unless_one_is_named(tmp_path: Path) -> None:
@@ -171,108 +191,6 @@ def test_every_category_with_keypoints_is_checked_unless_one_is_named(tmp_path: 
     assert check(path, Request(category="cat"))[0].problems == []
     (problem,) = check(path, Request(category="fish"))[0].problems
     assert (problem.code, problem.expected) == ("unknown-name", 'one of "cat", "bird", "stone"')
-
-
-def pictures(folder: Path) -> Path:
-    """The images of `DOCUMENT`."""
-    (folder / "images" / "deep").mkdir(parents=True)
-    for image in DOCUMENT["images"]:
-        pixels = np.zeros((image["height"], image["width"], 3), np.uint8)
-        PIL.Image.fromarray(pixels).save(folder / "images" / image["file_name"])
-    return folder / "images"
-
-
-def test_whole_images_of_the_right_size_are_fine(tmp_path: Path) -> None:
-    pictures(tmp_path)
-    found = check(saved(tmp_path, DOCUMENT))[0]
-    assert (found.problems, found.noted(), found.looked_at) == ([], [], "2 persons, 2 images")
-
-
-def test_38_sizes_are_those_of_the_upright_picture(tmp_path: Path) -> None:
-    folder = pictures(tmp_path)
-    turned = PIL.Image.Exif()
-    turned[274] = 6  # to be turned by 90 degrees
-    PIL.Image.new("RGB", (48, 64)).save(folder / "a.png", exif=turned)
-    assert check(saved(tmp_path, DOCUMENT))[0].problems == []
-    document = changed("/images/0/width", 48, changed("/images/0/height", 64))
-    (problem,) = check(saved(tmp_path, document))[0].problems
-    assert (problem.code, problem.pointer, problem.image_id) == ("size-differs", "/images/0", 3)
-    assert (problem.found, "width 64, height 48" in problem.expected) == ("width 48, height 64", True)
-    assert "EXIF" in problem.fix
-
-
-def test_images_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
-    folder = pictures(tmp_path)
-    whole = (folder / "a.png").read_bytes()
-    (folder / "a.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "deep" / "b.png").unlink()
-    document = copy.deepcopy(DOCUMENT)
-    document["images"].append({**document["images"][0], "id": 9})
-    told = check(saved(tmp_path, document))[0].problems
-    assert [(p.code, p.pointer, p.image_id) for p in told] == [
-        ("bad-image", "/images/0", 3),
-        ("missing-file", "/images/1", 4),
-    ]
-    assert (folder / "a.png").read_bytes() == whole[: len(whole) // 2]
-
-
-def test_a_wrong_folder_is_told_once(tmp_path: Path) -> None:
-    (problem,) = check(saved(tmp_path, DOCUMENT), Request(images=tmp_path / "elsewhere"))[0].problems
-    assert (problem.code, problem.pointer) == ("missing-file", "/images")
-    assert "none of its 2 files" in problem.found
-    assert "name their folder" in problem.fix
-
-
-def test_30_the_true_size_counts_where_the_file_names_none(tmp_path: Path) -> None:
-    pictures(tmp_path)
-    document = changed("/images/0/width", ..., changed("/images/0/height", ..., changed(f"{K}/6", 95)))
-    (problem,) = check(saved(tmp_path, document))[0].problems
-    assert (problem.code, problem.pointer, problem.image_id) == ("keypoint-outside", f"{K}/6", 3)
-
-
-def dataset(folder: Path, more: str = "") -> Path:
-    for name in ("train", "val"):
-        (folder / f"{name}.json").write_text(TEXT)
-    path = folder / "data.yaml"
-    path.write_text(f"images: images\ntrain: train.json\nval: val.json\n{more}")
-    return path
-
-
-def test_a_dataset_is_checked_with_all_its_files(tmp_path: Path) -> None:
-    pictures(tmp_path)
-    path = dataset(tmp_path)
-    described, *files = check(path)
-    assert [Path(findings.file).name for findings in files] == ["train.json", "val.json"]
-    assert not any(findings.problems for findings in (described, *files))
-    assert "2 images are in train.json and in val.json" in described.noted()[0]
-    (tmp_path / "val.json").write_text(json.dumps(changed(f"{A}/bbox")))
-    (tmp_path / "train.json").unlink()
-    described, val = check(path)
-    assert [problem.pointer for problem in described.problems] == ["/train"]
-    assert [problem.pointer for problem in val.problems] == [f"{A}/bbox"]
-
-
-SKELETONS = {
-    "limbs: [[nose, tail]]": ("limbs", "'tail'"),
-    "mirror_pairs: [[left_eye, right_eye], [left_eye, nose]]": ("mirror_pairs", "two pairs"),
-    "sigmas: [0.1, 0, 0.1]": ("sigmas", "holds 0"),
-    "sigmas: [0.1]": ("sigmas", "1 entries"),
-    "partitions: {mine: {eyes: [left_eye, right_eye]}}": ("partitions.mine", "leaves out nose"),
-}
-
-
-@pytest.mark.parametrize("field", SKELETONS)
-def test_a_wrong_skeleton_names_file_and_field(field: str, tmp_path: Path) -> None:
-    pictures(tmp_path)
-    path = dataset(tmp_path, f"skeleton:\n  keypoints: [nose, left_eye, right_eye]\n  {field}\n")
-    described, *_ = check(path)
-    (problem,) = described.problems
-    assert (problem.code, problem.file, problem.pointer) == ("bad-skeleton", str(path), "/skeleton")
-    assert all(text in problem.found for text in SKELETONS[field])
-    with pytest.raises(UserError) as caught:
-        open_people(str(path), "train", DataSettings())
-    assert str(path) in str(caught.value)
-    assert SKELETONS[field][0] in str(caught.value)
 
 
 @pytest.mark.real_data

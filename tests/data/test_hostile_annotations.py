@@ -114,6 +114,7 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "categories": lambda: '{"categories":[' + ",".join(f'{{"id":{i}}}' for i in range(SIZE // 14)) + "]}",
     "NaN": lambda: '{"annotations":[[' + "NaN," * (SIZE // 4) + "1]]}",
     "deep": lambda: "[" * SIZE,
+    "texts": lambda: '{"annotations":[[' + '"ab",' * (SIZE // 5) + '"a"]]}',
     "text": lambda: '{"annotations":["' + "a" * SIZE,
 }
 
