@@ -7,13 +7,16 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from image_cases import CASES, PHOTO, encoded, flipped, frames, jpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_cases import CASES, PHOTO, encoded, flipped, frames, jpeg, turned
 from read_apart import forget_peak, peak_bytes
 
 from posefabric.data import decoding, images
@@ -113,6 +116,42 @@ def test_frames_are_warned_of_once(tmp_path, caplog):
         read_image(path)
         read_image(path)
     assert [record.message for record in caplog.records] == [f"{path} has several frames; the first is taken"]
+
+
+WHOLE = {
+    "jpeg": jpeg(),
+    "progressive": jpeg(progressive=True),
+    "turned jpeg": turned(6, "JPEG"),
+    "png": encoded(PHOTO, "PNG"),
+    "apng": frames("PNG"),
+    "webp": frames("WEBP"),
+    "gif": frames("GIF"),
+    "bmp": encoded(PHOTO, "BMP"),
+    "tiff": frames("TIFF"),
+    "lzw tiff": encoded(PHOTO, "TIFF", compression="tiff_lzw"),
+    "turned tiff": turned(6, "TIFF"),
+}
+PLACES = st.one_of(st.integers(0, 150), st.integers(0, 10_000))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@given(changes=st.lists(st.tuples(PLACES, st.integers(0, 4), st.binary(max_size=4)), min_size=1, max_size=6))
+@settings(max_examples=40, deadline=1000)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow, of damaged tags
+def test_whatever_is_damaged_is_a_picture_or_a_named_error(name, changes):
+    """And the header says what size the picture will have."""
+    data = bytearray(WHOLE[name])
+    for place, removed, put in changes:
+        at = place % len(data)
+        data[at : at + removed] = put
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            found = read_image(file.name).shape[:2]
+        except UserError as error:
+            found = error.code
+        assert found == "bad-image" or found == read_header(file.name).hw
 
 
 KINDS = {
