@@ -150,7 +150,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def versions() -> dict[str, str]:
     """What the run stood on."""
-    packages = ("posefabric", "torch", "timm", "numpy", "opencv-python-headless", "lightning-fabric")
+    packages = (
+        "posefabric",
+        "torch",
+        "timm",
+        "numpy",
+        "opencv-python-headless",
+        "pillow",
+        "simplejpeg",
+        "lightning-fabric",
+    )
     found = {name: importlib.metadata.version(name) for name in packages}
     return {"python": platform.python_version(), "platform": platform.platform(), **found}
 
