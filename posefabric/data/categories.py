@@ -61,6 +61,14 @@ def check_order(findings: Findings, place: Place, given: Skeleton, names: Sequen
         findings.add("skeleton-order", place.at("keypoints", k), shown(names[k]), expected)
 
 
+def check_sides(findings: Findings, place: Place, pair: Pair) -> None:
+    """Two names that mirror each other say both sides of one thing, or tell of no side."""
+    sides = {naming.side(name) for name in pair}
+    stems = {naming.canonical(name).replace("left", "right", 1) for name in pair}
+    if sides != {None} and (sides != {"left", "right"} or len(stems) > 1):
+        findings.add("flip-pair-sides", place, shown(list(pair)), "names that differ in left and right alone")
+
+
 def _keypoint_names(findings: Findings, place: Place, value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not value:
         findings.add("missing-keypoint-names", place, shown(value), "a list of keypoint names")
@@ -108,8 +116,7 @@ def _flip_pairs(findings: Findings, place: Place, value: Any, names: Sequence[st
             findings.add("bad-flip-pair", place.at(i), *wrong)
             continue
         first, second = pair
-        if not _mirrored(first, second):
-            findings.add("flip-pair-sides", place.at(i), shown(pair), "names that differ in left and right alone")
+        check_sides(findings, place.at(i), (first, second))
         if first not in partner:  # else the same pair again
             pairs.append((first, second))
         partner |= {first: second, second: first}
@@ -133,16 +140,6 @@ def _wrong_pair(pair: Any, names: Sequence[str], partner: dict[str, str]) -> tup
         taken = first if partner.get(first, second) != second else second
         return f"{shown(pair)}, and '{taken}' paired with '{partner[taken]}' before", "each keypoint in one pair"
     return None
-
-
-def _mirrored(first: str, second: str) -> bool:
-    """Whether two names may mirror each other: both sides of the same thing, or names that tell of no side."""
-    sides = {naming.side(first), naming.side(second)}
-    if sides == {None}:
-        return True
-    return sides == {"left", "right"} and (
-        naming.canonical(first).replace("left", "right", 1) == naming.canonical(second).replace("left", "right", 1)
-    )
 
 
 def _sigmas(findings: Findings, place: Place, value: Any, names: Sequence[str]) -> tuple[float, ...]:

@@ -11,13 +11,14 @@ from typing import Any
 
 from posefabric import documents
 from posefabric.data.annotations import AnnotationFile, Wanted, read_annotations
+from posefabric.data.categories import check_sides
 from posefabric.data.coco import images_beside
 from posefabric.data.images import read_header, read_image
 from posefabric.data.json_problems import MAX_JSON
 from posefabric.data.persons import Size, check_in_image
 from posefabric.data.problems import Findings, Place
 from posefabric.data.sources import SPLITS, DatasetFile
-from posefabric.errors import UserError
+from posefabric.errors import CODES, UserError
 from posefabric.progress import Progress
 from posefabric.skeletons import Skeleton, skeleton_from_data
 
@@ -75,11 +76,14 @@ def _skeleton(findings: Findings, described: Any) -> Skeleton | None:
     if described is None:
         return None
     try:
-        return skeleton_from_data(described, where=f"{findings.file}: skeleton")
+        skeleton = skeleton_from_data(described, where=f"{findings.file}: skeleton")
     except UserError as error:
         found = "; ".join(line.strip() for line in error.given.splitlines())
         findings.add("bad-skeleton", Place("/skeleton"), found, error.allowed or "a skeleton without contradictions")
         return None
+    for i, pair in enumerate(skeleton.mirror_pairs):
+        check_sides(findings, Place(f"/skeleton/mirror_pairs/{i}"), pair)
+    return skeleton
 
 
 def _note_shared_images(findings: Findings, checked: Mapping[str, AnnotationFile]) -> None:
@@ -120,42 +124,45 @@ def _check_file(path: Path, request: Request) -> AnnotationFile:
 
 
 def _check_images(file: AnnotationFile) -> dict[int, Size]:
-    """The true sizes of the images that can be decoded, by image id; what is wrong with the others is told."""
+    """The true sizes of the images that can be decoded, by image id; what is wrong with the others is told once."""
     sizes: dict[int, Size] = {}
-    seen: dict[str, int] = {}
+    by_path: dict[str, Size | None] = {"": None}
     with Progress("images", len(file.image_paths)) as progress:
         for index, (image_id, path) in zip(file.indexes, file.image_paths.items(), strict=True):
             progress.advance()
-            if path and path not in seen:
-                seen[path] = image_id
-                place = Place(f"/images/{index}", image_id=image_id)
-                try:
-                    sizes[image_id] = _check_image(file.findings, place, path, file.sizes.get(image_id))
-                except UserError as error:
-                    file.findings.add(error.code, place, error.given, error.allowed or "an image file")
-            elif path in seen and seen[path] in sizes:
-                file.findings.note("entries of images with the file of another entry", f"/images/{index}")
-                sizes[image_id] = sizes[seen[path]]
+            place = Place(f"/images/{index}", image_id=image_id)
+            if path not in by_path:
+                by_path[path] = _decoded_size(file.findings, place, path)
+            elif path:
+                file.findings.note("entries of images with the file of another entry", place.pointer)
+            size = by_path[path]
+            if size is not None:
+                sizes[image_id] = size
+                _compare_sizes(file.findings, place, file.sizes.get(image_id, size), size)
     return sizes
 
 
-def _check_image(findings: Findings, place: Place, path: str, size: Size | None) -> Size:
-    """Decode an image and compare its size, width and height, with what the file says."""
-    header = read_header(path)
-    read_image(path)
-    height, width = header.hw
-    if size is not None and size != (width, height):
-        found = f"width {size[0]:g}, height {size[1]:g}"
-        turned = size == (height, width)
-        fix = (
-            "the picture is turned (EXIF orientation): write its upright size and annotate in its pixels"
-            if turned
-            else ""
-        )
-        findings.add("size-differs", place, found, f"width {width}, height {height}, those of the upright picture", fix)
+def _decoded_size(findings: Findings, place: Place, path: str) -> Size | None:
+    """Width and height of an image that can be decoded whole; None where it cannot (then told)."""
+    try:
+        header = read_header(path)
+        read_image(path)
+    except UserError as error:
+        fix = error.todo if error.todo != CODES[error.code].cure else ""
+        findings.add(error.code, place, error.given, error.allowed or "an image file", fix)
+        return None
     for note in header.notes:
         findings.note(f"image files: {note}", place.pointer)
-    return (width, height)
+    height, width = header.hw
+    return width, height
+
+
+def _compare_sizes(findings: Findings, place: Place, given: Size, true: Size) -> None:
+    if given != true:
+        found = f"width {given[0]:g}, height {given[1]:g}"
+        expected = f"width {true[0]:g}, height {true[1]:g}, those of the upright picture"
+        turned = "the picture is turned (EXIF orientation): write its upright size and annotate in its pixels"
+        findings.add("size-differs", place, found, expected, turned if given == true[::-1] else "")
 
 
 def size_in_bytes(text: str) -> int:

@@ -52,12 +52,26 @@ def test_images_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
     (folder / "deep" / "b.png").unlink()
     document = copy.deepcopy(DOCUMENT)
     document["images"].append({**document["images"][0], "id": 9})
+    document["images"].append({**document["images"][1], "id": 10})
     told = check(saved(tmp_path, document))[0].problems
     assert [(p.code, p.pointer, p.image_id) for p in told] == [
         ("bad-image", "/images/0", 3),
         ("missing-file", "/images/1", 4),
     ]
-    assert (folder / "a.png").read_bytes() == whole[: len(whole) // 2]
+    (folder / "a.png").write_bytes(whole)
+    (folder / "deep" / "b.png").write_bytes(whole)
+    told = check(saved(tmp_path, document))[0].problems
+    assert [(p.code, p.pointer) for p in told] == [("size-differs", "/images/1"), ("size-differs", "/images/3")]
+
+
+def test_files_are_left_as_they_are(tmp_path: Path) -> None:
+    folder = pictures(tmp_path)
+    whole = (folder / "a.png").read_bytes()
+    (folder / "a.png").write_bytes(whole[: len(whole) // 2])
+    path = saved(tmp_path, DOCUMENT)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert check(path)[0].problems
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
 def test_a_wrong_folder_is_told_once(tmp_path: Path) -> None:
@@ -117,3 +131,11 @@ def test_a_wrong_skeleton_names_file_and_field(field: str, tmp_path: Path) -> No
         open_people(str(path), "train", DataSettings())
     assert str(path) in str(caught.value)
     assert SKELETONS[field][0] in str(caught.value)
+
+
+def test_32_mirror_pairs_of_a_dataset_are_of_two_sides(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    described = "skeleton:\n  keypoints: [nose, left_eye, right_eye]\n  mirror_pairs: [[left_eye, nose]]\n"
+    (problem,) = check(dataset(tmp_path, described))[0].problems
+    assert (problem.code, problem.pointer) == ("flip-pair-sides", "/skeleton/mirror_pairs/0")
+    assert problem.found == '["left_eye", "nose"]'
