@@ -50,16 +50,21 @@ class Wanted:
 
 @dataclass
 class AnnotationFile:
-    """What a COCO keypoint file holds: files, sizes (where given) and indexes of its images, categories and persons."""
+    """What a COCO keypoint file holds, and `findings` about it; keys are ids.
+
+    `image_paths` are "" where the name is wrong, `sizes` those that the file gives, `image_indexes` the places of
+    `image_paths` in the file's list. `persons` are by category, with their places in `person_indexes`. `sections`
+    count the entries of each list.
+    """
 
     findings: Findings
     image_paths: dict[int, str] = field(default_factory=dict)
+    image_indexes: array[int] = field(default_factory=lambda: array("L"))
     sizes: dict[int, Size] = field(default_factory=dict)
-    indexes: array[int] = field(default_factory=lambda: array("L"))
     categories: dict[int, Category] = field(default_factory=dict)
     chosen: list[Category] = field(default_factory=list)
     persons: dict[int, list[PersonRecord]] = field(default_factory=dict)
-    places: dict[int, array[int]] = field(default_factory=dict)
+    person_indexes: dict[int, array[int]] = field(default_factory=dict)
     sections: dict[str, int] = field(default_factory=dict)
 
 
@@ -145,7 +150,7 @@ def _read_image(file: AnnotationFile, entry: Entry, place: Place, folder: Path) 
     name, image_id, index = entry.value.get("file_name", MISSING), entry.value["id"], entry.index
     assert index is not None
     file.image_paths[image_id] = ""
-    file.indexes.append(index)
+    file.image_indexes.append(index)
     if not isinstance(name, str) or not name or not _can_be_a_path(name):
         file.findings.add("bad-file-name", place.at("file_name"), shown(name), "the name of a file")
         return
@@ -215,51 +220,61 @@ def _read_persons(file: AnnotationFile, entries: Iterator[Opening | Entry]) -> N
     ids: set[int] = set()
     chosen = {category.id: category for category in file.chosen}
     file.persons = {category_id: [] for category_id in chosen}
-    file.places = {category_id: array("L") for category_id in chosen}
+    file.person_indexes = {category_id: array("L") for category_id in chosen}
     for entry in entries:
         if isinstance(entry, Entry) and entry.section == "annotations" and entry.index is not None:
             _read_annotation(file, entry, ids, chosen)
 
 
 def _read_annotation(file: AnnotationFile, entry: Entry, ids: set[int], chosen: dict[int, Category]) -> None:
-    findings, fields = file.findings, entry.value
-    check_hope(findings, entry)
-    if not isinstance(fields, dict):
-        findings.add("bad-entry", Place(entry.pointer), shown(fields), "an object")
+    check_hope(file.findings, entry)
+    if not isinstance(entry.value, dict):
+        file.findings.add("bad-entry", Place(entry.pointer), shown(entry.value), "an object")
         return
-    get = fields.get
-    place = Place(entry.pointer, as_id(get("id")), as_id(get("image_id")))
-    tell_constants(findings, entry, place)
-    good = check_id(findings, place, "id", get("id", MISSING)) and check_new(findings, place, fields["id"], ids)
-    if good and get("id") == 0:
-        findings.add("id-zero", place.at("id"), "0", "1 or more")
-    if check_id(findings, place, "image_id", get("image_id", MISSING)):
-        if get("image_id") not in file.image_paths:
-            findings.add("unknown-image", place.at("image_id"), shown(get("image_id")), "the id of an entry of images")
-            good = False
-    else:
-        good = False
-    category_id = get("category_id", MISSING)
-    if not check_id(findings, place, "category_id", category_id):
+    place = Place(entry.pointer, as_id(entry.value.get("id")), as_id(entry.value.get("image_id")))
+    fields = Fields(file.findings, place, entry.value, bool(entry.constants))
+    tell_constants(file.findings, entry, place)
+    known = _check_own_id(fields, ids) & _check_image_id(fields, file)
+    category_id = fields.get("category_id")
+    if not check_id(file.findings, place, "category_id", category_id):
         return
-    if category_id not in file.categories:
-        known = ", ".join(map(str, sorted(file.categories)[:20]))
-        findings.add("unknown-category", place.at("category_id"), shown(category_id), f"one of {known}")
-    elif category_id in chosen:
-        _read_keypoints(file, Fields(findings, place, fields, bool(entry.constants)), chosen[category_id], good)
+    if file.categories and category_id not in file.categories:
+        listed = ", ".join(map(str, sorted(file.categories)[:20]))
+        fields.bad("unknown-category", "category_id", shown(category_id), f"one of {listed}")
+    person = _read_keypoints(file, fields, chosen[category_id], known) if category_id in chosen else None
+    if person is not None and known and entry.index is not None:
+        file.persons[category_id].append(person)
+        file.person_indexes[category_id].append(entry.index)
 
 
-def _read_keypoints(file: AnnotationFile, fields: Fields, category: Category, good: bool) -> None:
-    """The person of an annotation; its fields are checked even where its ids are not `good`."""
+def _check_own_id(fields: Fields, ids: set[int]) -> bool:
+    value = fields.get("id")
+    if not check_id(fields.findings, fields.place, "id", value) or not check_new(
+        fields.findings, fields.place, value, ids
+    ):
+        return False
+    if value == 0:
+        fields.bad("id-zero", "id", "0", "1 or more")
+    return True
+
+
+def _check_image_id(fields: Fields, file: AnnotationFile) -> bool:
+    value = fields.get("image_id")
+    if not check_id(fields.findings, fields.place, "image_id", value):
+        return False
+    if file.image_paths and value not in file.image_paths:
+        fields.bad("unknown-image", "image_id", shown(value), "the id of an entry of images")
+    return value in file.image_paths
+
+
+def _read_keypoints(file: AnnotationFile, fields: Fields, category: Category, known: bool) -> PersonRecord | None:
+    """The person of an annotation; its fields are checked even where its ids are not `known`."""
     if fields.get("keypoints") in (MISSING, []):
-        fields.findings.note(f"annotations of '{category.name}' without keypoints", fields.place.pointer)
-        return
+        file.findings.note(f"annotations of '{category.name}' without keypoints", fields.place.pointer)
+        return None
     assert category.skeleton is not None
+    if not known:
+        return read_person(fields, category.skeleton, (0, 0), "", None)
     own_id, image_id = fields.get("id"), fields.get("image_id")
-    ids = (own_id, image_id) if good else (0, 0)
-    path = file.image_paths[image_id] if good else ""
-    size = file.sizes.get(image_id) if good else None
-    person = read_person(fields, category.skeleton, ids, path, size)
-    if person is not None and good:
-        file.persons[category.id].append(person)
-        file.places[category.id].append(int(fields.place.pointer.rsplit("/", 1)[1]))
+    paths, sizes = file.image_paths, file.sizes
+    return read_person(fields, category.skeleton, (own_id, image_id), paths[image_id], sizes.get(image_id))

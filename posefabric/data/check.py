@@ -90,7 +90,7 @@ def _note_shared_images(findings: Findings, checked: Mapping[str, AnnotationFile
     """The same picture in two splits makes validation flatter."""
     first: dict[str, str] = {}
     for name, file in checked.items():
-        for path in file.image_paths.values():
+        for path in filter(None, file.image_paths.values()):
             other = first.setdefault(path, name)
             if other != name:
                 findings.note(f"images are in {other} and in {name}", path)
@@ -100,27 +100,28 @@ def _check_file(path: Path, request: Request) -> AnnotationFile:
     folder = request.images or images_beside(path)
     wanted = Wanted(request.category, request.skeleton, every=request.skeleton is None)
     file = read_annotations(path, folder, wanted, request.max_bytes)
-    count = sum(map(len, file.persons.values()))
-    file.findings.looked_at = f"{count:,} persons, {len(file.image_paths):,} images"
-    named = {image_id: image for image_id, image in file.image_paths.items() if image}
-    if not any(map(os.path.exists, named.values())):
-        if named and request.images:
-            found = f"none of its {len(named):,} files in {folder} (the first is {next(iter(named.values()))})"
-            file.findings.add(
-                "missing-file", Place("/images"), found, "the image files", "name their folder with --images"
-            )
-        elif named:
-            file.findings.remarks.append(f"no images in {folder}: none were looked at; --images names their folder")
-            file.findings.looked_at += " (not opened)"
-        return file
-    true_sizes = _check_images(file)
+    findings = file.findings
+    findings.looked_at = f"{sum(map(len, file.persons.values())):,} persons, {len(file.image_paths):,} images"
+    named = list(filter(None, file.image_paths.values()))
+    if any(map(os.path.exists, named)):
+        _check_positions(file, _check_images(file))
+    elif named and request.images:
+        found = f"none of its {len(named):,} files in {folder} (the first is {named[0]})"
+        findings.add("missing-file", Place("/images"), found, "the image files", "name their folder with --images")
+    elif named:
+        findings.remarks.append(f"no images in {folder}: none were looked at; --images names their folder")
+        findings.looked_at += " (not opened)"
+    return file
+
+
+def _check_positions(file: AnnotationFile, true_sizes: Mapping[int, Size]) -> None:
+    """Keypoints lie in those images whose size the file does not give."""
     for category in file.chosen:
-        for person, index in zip(file.persons[category.id], file.places[category.id], strict=True):
+        for person, index in zip(file.persons[category.id], file.person_indexes[category.id], strict=True):
             size = None if person.image_id in file.sizes else true_sizes.get(person.image_id)
             if size is not None and category.skeleton is not None and person.visibility.any():
                 place = Place(f"/annotations/{index}", person.annotation_id, person.image_id)
                 check_in_image(file.findings, place, person, size, category.skeleton)
-    return file
 
 
 def _check_images(file: AnnotationFile) -> dict[int, Size]:
@@ -128,7 +129,7 @@ def _check_images(file: AnnotationFile) -> dict[int, Size]:
     sizes: dict[int, Size] = {}
     by_path: dict[str, Size | None] = {"": None}
     with Progress("images", len(file.image_paths)) as progress:
-        for index, (image_id, path) in zip(file.indexes, file.image_paths.items(), strict=True):
+        for index, (image_id, path) in zip(file.image_indexes, file.image_paths.items(), strict=True):
             progress.advance()
             place = Place(f"/images/{index}", image_id=image_id)
             if path not in by_path:
