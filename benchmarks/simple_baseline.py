@@ -75,9 +75,7 @@ def main() -> None:
     cost = {"parameters": sum(p.numel() for p in net.parameters()), "macs": macs}
     print(json.dumps(cost))
     source = {"width": arguments.width, "weights": arguments.weights and str(arguments.weights)}
-    run = Run.start(
-        arguments.output, "simple-baseline", config.data_form(), describe(arguments.data) | source
-    )
+    run = Run.start(arguments.output, "simple-baseline", config.data_form(), describe(arguments.data) | source)
     figures = train(run, config, net, people) | cost
     run.save_figures(figures)
     print(json.dumps(figures))
