@@ -22,7 +22,7 @@ import simplejpeg
 
 from posefabric import geometry
 from posefabric.data.records import Image
-from posefabric.data.synthetic import SyntheticPeople
+from posefabric.data.synthetic.people import SyntheticPeople
 from posefabric.data.transforms import warp
 
 SIZES_HW = ((480, 640), (720, 1280), (3000, 4000))

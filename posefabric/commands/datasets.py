@@ -37,9 +37,9 @@ def check(
     max_json: Annotated[str, typer.Option(help="Refuse larger annotation files: 300M, 2G.")] = "1G",
 ) -> Result:
     """Everything that is wrong in annotation files and their images: file, place, ids, found, expected, what to do."""
+    from posefabric.data.annotations.problems import SHOWN
     from posefabric.data.check import Request, size_in_bytes
     from posefabric.data.check import check as check_dataset
-    from posefabric.data.problems import SHOWN
 
     found = check_dataset(annotations, Request(images, category, max_bytes=size_in_bytes(max_json)))
     for findings in found:
@@ -93,7 +93,7 @@ def init(
     output: Annotated[Path, typer.Option(help="The file to write; an existing one stays.")] = Path("dataset.yaml"),
 ) -> Result:
     """A short dataset YAML from a keypoint file: what it does not say is guessed, marked and yours to confirm."""
-    from posefabric.data import description
+    from posefabric.data.guesses import description
 
     if output.exists():
         raise UserError(
@@ -155,7 +155,7 @@ def import_(
     output: Annotated[Path | None, typer.Option(help="The folder to write into.")] = None,
 ) -> Result:
     """Another format as COCO keypoint JSON and a dataset YAML; images stay where they are."""
-    from posefabric.data.formats import FORMATS, Request
+    from posefabric.data.imports.formats import FORMATS, Request
     from posefabric.evaluation.mpii import read_mpii_truth
 
     if format not in FORMATS:
@@ -176,7 +176,7 @@ def download(
     output: Annotated[Path | None, typer.Option(help="The folder; the same again goes on where it stopped.")] = None,
 ) -> Result:
     """Fetch COCO 2017 or MPII from their authors and unpack them; continues what was cut off."""
-    from posefabric.data import download as downloads
+    from posefabric.data.downloads import download as downloads
 
     folder = output or Path(dataset)
     names = downloads.download(dataset, folder, only or (), mirror)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from posefabric import documents
-from posefabric.data.annotations import AnnotationFile, Wanted, read_annotations
-from posefabric.data.categories import check_sides
+from posefabric.data.annotations.categories import check_sides
+from posefabric.data.annotations.json_problems import MAX_JSON
+from posefabric.data.annotations.persons import Size, check_in_image
+from posefabric.data.annotations.problems import Findings, Place
+from posefabric.data.annotations.reader import AnnotationFile, Wanted, read_annotations
 from posefabric.data.coco import images_beside
 from posefabric.data.images import read_header, read_image
-from posefabric.data.json_problems import MAX_JSON
-from posefabric.data.persons import Size, check_in_image
-from posefabric.data.problems import Findings, Place
 from posefabric.data.sources import SPLITS, DatasetFile
 from posefabric.errors import CODES, UserError
 from posefabric.progress import Progress

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from posefabric.data.annotations import Wanted, read_annotations
+from posefabric.data.annotations.reader import Wanted, read_annotations
 from posefabric.data.images import read_image
 from posefabric.data.records import GroundTruth, Image, People, PersonRecord
 from posefabric.skeletons import Skeleton

@@ -11,10 +11,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from posefabric.data.fields import LARGEST, Fields
-from posefabric.data.json_entries import Entry, JsonError, Opening, read_entries
-from posefabric.data.json_problems import as_id, check_bytes, check_hope, check_id, tell_constants, tell_json_error
-from posefabric.data.problems import Findings, Place, shown
+from posefabric.data.annotations.fields import LARGEST, Fields
+from posefabric.data.annotations.json_entries import Entry, JsonError, Opening, read_entries
+from posefabric.data.annotations.json_problems import (
+    as_id,
+    check_bytes,
+    check_hope,
+    check_id,
+    tell_constants,
+    tell_json_error,
+)
+from posefabric.data.annotations.problems import Findings, Place, shown
 from posefabric.data.records import GroundTruth
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posefabric.config import DataSettings
-from posefabric.data import placement
-from posefabric.data.problems import Findings
+from posefabric.data.annotations.problems import Findings
+from posefabric.data.guesses import placement
 from posefabric.data.records import GroundTruth, People, PersonRecord
 from posefabric.errors import UserError
 from posefabric.reporting import dataset_figures, dataset_pictures, dataset_tables

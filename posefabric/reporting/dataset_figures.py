@@ -11,7 +11,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from posefabric.data.placement import Places, typical
+from posefabric.data.guesses.placement import Places, typical
 from posefabric.data.records import PersonRecord
 from posefabric.draw.body import draw_body, stands
 from posefabric.draw.figures import figure_style

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from posefabric.config import Augmentation
+from posefabric.data.guesses.placement import Places
+from posefabric.data.guesses.sides import Suspect, suspects
 from posefabric.data.naming import canonical
-from posefabric.data.placement import Places
 from posefabric.data.records import Image, People, PersonRecord
-from posefabric.data.sides import Suspect, suspects
 from posefabric.data.transforms import Sample, make_sample
 from posefabric.draw import draw_labels
 from posefabric.draw.palette import SIDE_COLOURS

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from posefabric.data.placement import Places
-from posefabric.data.problems import FIXES, Findings
+from posefabric.data.annotations.problems import FIXES, Findings
+from posefabric.data.guesses.placement import Places
+from posefabric.data.guesses.sides import PairOrder, Suspect, pair_orders
 from posefabric.data.records import GroundTruth, PersonRecord
-from posefabric.data.sides import PairOrder, Suspect, pair_orders
 from posefabric.reporting.dataset_pictures import SHOWN_SUSPECTS, Album, exchanged, pair_name, percent
 from posefabric.reporting.markup import Html, disclosure, element, join, table
 from posefabric.reporting.sections import scrolling, section

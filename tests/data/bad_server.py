@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from posefabric.data.transfer import Patience, RemoteFile
+from posefabric.data.downloads.transfer import Patience, RemoteFile
 
 QUICK = Patience(tries=4, restarts=2, timeout_s=0.5, first_wait_s=0.0)
 CONTENT = np.random.default_rng(0).bytes(300_000)

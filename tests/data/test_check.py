@@ -15,8 +15,9 @@ from annotation_cases import CASES, DOCUMENT, TEXT, A, K, changed, saved
 from typer.testing import CliRunner
 
 from posefabric import cli, commands
-from posefabric.data import coco, problems
-from posefabric.data.annotations import read_annotations
+from posefabric.data import coco
+from posefabric.data.annotations import problems
+from posefabric.data.annotations.reader import read_annotations
 from posefabric.data.check import Request, check, size_in_bytes
 from posefabric.errors import BAD_DATA, UserError
 
@@ -178,7 +179,7 @@ def test_beyond_a_number_problems_are_counted(tmp_path: Path, monkeypatch: pytes
     assert len([problem for problem in found.problems if problem.code == "bad-area"]) == 10
     assert found.counts["bad-area"] == 30
     assert "20 more of bad-area are not listed" in found.noted()
-    monkeypatch.setattr("posefabric.data.json_problems.GIVE_UP", 15)
+    monkeypatch.setattr("posefabric.data.annotations.json_problems.GIVE_UP", 15)
     assert check(saved(tmp_path, document))[0].problems[-1].pointer == "/annotations/15"
 
 

@@ -12,10 +12,10 @@ from bad_server import CONTENT, QUICK, Site, serving
 from small_archives import read_all, tarred, zipped
 
 from posefabric import commands
-from posefabric.data import download as downloads
-from posefabric.data import unpack
-from posefabric.data.download import Archive, download
-from posefabric.data.transfer import RemoteFile
+from posefabric.data.downloads import download as downloads
+from posefabric.data.downloads import unpack
+from posefabric.data.downloads.download import Archive, download
+from posefabric.data.downloads.transfer import RemoteFile
 from posefabric.errors import UserError
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from posefabric import cli, commands
 from posefabric.config import DataSettings
-from posefabric.data import download
+from posefabric.data.downloads import download
 from posefabric.data.sources import DatasetFile, open_people
 from posefabric.errors import UserError
 from posefabric.skeletons import skeleton_from_data

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posefabric.data import coco, grouping, mpii, placement
+from posefabric.data import coco
+from posefabric.data.guesses import grouping, placement
+from posefabric.data.imports import mpii
 from posefabric.skeletons import COCO17, LSP14, MPII16, SKELETONS, Skeleton, check_partition
 
 NOBODY = np.empty((0, 17, 2))

@@ -78,8 +78,8 @@ def test_the_window_does_not_matter(window: int, tmp_path: Path, monkeypatch: py
     """Text is decoded in windows; where they end must change nothing."""
     contents = [case.content for case in CASES.values() if len(case.content) < 10**5]
     expected = [told(tmp_path, content) for content in contents]
-    monkeypatch.setattr("posefabric.data.json_entries.WINDOW", window)
-    monkeypatch.setattr("posefabric.data.json_entries._check_density", lambda text, where: None)
+    monkeypatch.setattr("posefabric.data.annotations.json_entries.WINDOW", window)
+    monkeypatch.setattr("posefabric.data.annotations.json_entries._check_density", lambda text, where: None)
     assert [told(tmp_path, content) for content in contents] == expected
 
 

@@ -10,7 +10,7 @@ from scipy.io import savemat
 
 from posefabric import commands
 from posefabric.data import coco
-from posefabric.data.lsp import read_lsp
+from posefabric.data.imports.lsp import read_lsp
 from posefabric.errors import UserError
 from posefabric.skeletons import LSP14
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpii_files import hourglass, hrnet, persons, rectangle, release, structs, write_json, write_release
 
-from posefabric.data.mpii import read_mpii
-from posefabric.data.mpii_person import MpiiPerson
-from posefabric.data.mpii_release import read_release
+from posefabric.data.imports.mpii import read_mpii
+from posefabric.data.imports.mpii_person import MpiiPerson
+from posefabric.data.imports.mpii_release import read_release
 from posefabric.errors import UserError
 from posefabric.geometry import crop_matrix, invert, transform_points
 

@@ -14,8 +14,8 @@ from scipy.io import savemat
 
 from posefabric import commands
 from posefabric.data import coco
-from posefabric.data.mpii import read_mpii
-from posefabric.data.mpii_splits import split_persons
+from posefabric.data.imports.mpii import read_mpii
+from posefabric.data.imports.mpii_splits import split_persons
 from posefabric.errors import UserError
 from posefabric.evaluation.mpii import read_mpii_predictions
 from posefabric.evaluation.pck import pckh

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posefabric.data import placement
+from posefabric.data.guesses import placement
 from posefabric.data.records import PersonRecord
 from posefabric.skeletons import Skeleton
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posefabric.data import coco, placement, sides
+from posefabric.data import coco
+from posefabric.data.guesses import placement, sides
 from posefabric.skeletons import LSP14, Skeleton
 
 PAIRS = tuple((f"left_{name}", f"right_{name}") for name in ("shoulder", "hip", "knee", "ankle"))

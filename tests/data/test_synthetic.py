@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posefabric.data import rendering, synthetic
-from posefabric.data.clothes import sample_wardrobe
-from posefabric.data.figures import Figure, sample_figure
 from posefabric.data.records import PersonRecord
-from posefabric.data.rendering import PART_IDS, Canvas, Painter, View
-from posefabric.data.scenery import OCCLUDER_ID
-from posefabric.data.synthetic import OWNERS, Photograph, SyntheticPeople
+from posefabric.data.synthetic import people as synthetic
+from posefabric.data.synthetic import rendering
+from posefabric.data.synthetic.clothes import sample_wardrobe
+from posefabric.data.synthetic.figures import Figure, sample_figure
+from posefabric.data.synthetic.people import OWNERS, Photograph, SyntheticPeople
+from posefabric.data.synthetic.rendering import PART_IDS, Canvas, Painter, View
+from posefabric.data.synthetic.scenery import OCCLUDER_ID
 from posefabric.errors import UserError
 from posefabric.skeletons import COCO17, LSP14, MPII16, Skeleton
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from bad_server import CONTENT, QUICK, Site, serving
 
-from posefabric.data import transfer
-from posefabric.data.transfer import Patience, RemoteFile, fetch
+from posefabric.data.downloads import transfer
+from posefabric.data.downloads.transfer import Patience, RemoteFile, fetch
 from posefabric.errors import INPUT_OUTPUT, UserError
 
 OTHER = np.random.default_rng(1).bytes(280_000)

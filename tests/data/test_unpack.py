@@ -12,7 +12,7 @@ import pytest
 from bad_server import CONTENT
 from small_archives import read_all, tarred, zipped
 
-from posefabric.data.unpack import unpack
+from posefabric.data.downloads.unpack import unpack
 from posefabric.errors import UserError
 
 FILES = {"images/a.jpg": b"a" * 3000, "images/deep/b.jpg": b"b" * 10, "readme": b""}

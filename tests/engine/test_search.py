@@ -24,7 +24,7 @@ from posefabric.strategies.derive import derive
 from posefabric.strategies.gradient import FirstOrder
 
 FILES = {"architecture.json", "evaluation.json", "metrics.jsonl", "run.json", "weights.safetensors"}
-FILES |= {"report.html", "pictures"}
+FILES |= {"diagnosis.json", "report.html", "pictures"}
 
 
 def searched(folder: Path, config: Config) -> Run:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from posefabric.data import naming
-from posefabric.data.problems import Findings, Place, shown
+from posefabric.data.annotations.problems import Findings, Place, shown
 from posefabric.errors import suggestion
 from posefabric.skeletons import SKELETONS, Skeleton
 

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from posefabric.data.clothes import sample_wardrobe
-from posefabric.data.figures import SIDES, Figure, sample_figure
 from posefabric.data.records import GroundTruth, Image, PersonRecord, truth_of
-from posefabric.data.rendering import PART_IDS, Canvas, Painter, View
-from posefabric.data.scenery import background, develop, occlude
+from posefabric.data.synthetic.clothes import sample_wardrobe
+from posefabric.data.synthetic.figures import SIDES, Figure, sample_figure
+from posefabric.data.synthetic.rendering import PART_IDS, Canvas, Painter, View
+from posefabric.data.synthetic.scenery import background, develop, occlude
 from posefabric.errors import UserError
 from posefabric.skeletons import COCO17, SKELETONS, Skeleton
 

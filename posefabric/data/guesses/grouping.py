@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.cluster.vq import kmeans2
 from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
 
+from posefabric.data.guesses.placement import Distances, Places, mean_distances
 from posefabric.data.naming import name_parts
-from posefabric.data.placement import Distances, Places, mean_distances
 from posefabric.skeletons import Skeleton
 
 Affinity = Float[np.ndarray, "K K"]

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from posefabric.data import coco, grouping, naming, placement
-from posefabric.data.json_entries import Entry, JsonError, read_entries
+from posefabric.data import coco, naming
+from posefabric.data.annotations.json_entries import Entry, JsonError, read_entries
+from posefabric.data.guesses import grouping, placement
 from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError, unknown_name
 from posefabric.skeletons import DEFAULT_SIGMA, SKELETONS, Partition, Skeleton

@@ -13,11 +13,11 @@ from typing import Any
 
 from posefabric.data import coco
 from posefabric.data.coco import CocoPeople, people_of
-from posefabric.data.imports import YAML, find_images, refuse_existing, relative, write_dataset, write_yaml
-from posefabric.data.lsp import read_lsp, split_lsp
-from posefabric.data.mpii import find_annotations, read_mpii
-from posefabric.data.mpii_person import MpiiPerson
-from posefabric.data.mpii_splits import measured_by, split_persons
+from posefabric.data.imports.datasets import YAML, find_images, refuse_existing, relative, write_dataset, write_yaml
+from posefabric.data.imports.lsp import read_lsp, split_lsp
+from posefabric.data.imports.mpii import find_annotations, read_mpii
+from posefabric.data.imports.mpii_person import MpiiPerson
+from posefabric.data.imports.mpii_splits import measured_by, split_persons
 from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError
 from posefabric.skeletons import LSP14, MPII16

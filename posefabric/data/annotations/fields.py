@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from posefabric.data.problems import Findings, Place, shown
+from posefabric.data.annotations.problems import Findings, Place, shown
 
 MISSING = ...
 """The value of a key that an entry lacks."""

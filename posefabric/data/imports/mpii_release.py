@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from posefabric.data.mpii_person import MpiiPerson, all_read, bad_entry
+from posefabric.data.imports.mpii_person import MpiiPerson, all_read, bad_entry
 from posefabric.data.records import MPII_HEAD_SHARE
 from posefabric.errors import UserError
 from posefabric.matlab import read_mat

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from posefabric.data.json_entries import pointer
+from posefabric.data.annotations.json_entries import pointer
 from posefabric.errors import UserError
 
 SHOWN = 50

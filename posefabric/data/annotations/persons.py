@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from posefabric.data.fields import MISSING, Fields, more
-from posefabric.data.problems import Findings, Place, shown
+from posefabric.data.annotations.fields import MISSING, Fields, more
+from posefabric.data.annotations.problems import Findings, Place, shown
 from posefabric.data.records import PersonRecord
 from posefabric.skeletons import Skeleton
 

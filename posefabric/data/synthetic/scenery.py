@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from posefabric.data.clothes import Colour, Wardrobe, sample_cloth
 from posefabric.data.records import Image
-from posefabric.data.rendering import Canvas
+from posefabric.data.synthetic.clothes import Colour, Wardrobe, sample_cloth
+from posefabric.data.synthetic.rendering import Canvas
 
 OCCLUDER_ID = 255
 """Value in the part map of an object before the person."""

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
-from posefabric.data.clothes import Colour, Wardrobe, shade
-from posefabric.data.figures import BODY, FACE, SIDES, Figure
 from posefabric.data.records import Image
+from posefabric.data.synthetic.clothes import Colour, Wardrobe, shade
+from posefabric.data.synthetic.figures import BODY, FACE, SIDES, Figure
 
 Sphere = tuple[str, float]
 Discs = tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, " N"]]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from posefabric.data.transfer import PATIENCE, Patience, RemoteFile, fetch
-from posefabric.data.unpack import require_space, unpack
+from posefabric.data.downloads.transfer import PATIENCE, Patience, RemoteFile, fetch
+from posefabric.data.downloads.unpack import require_space, unpack
 from posefabric.errors import UserError, unknown_name
 from posefabric.runs import make_folder, write_atomic
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from posefabric.data.placement import Places
+from posefabric.data.guesses.placement import Places
 from posefabric.skeletons import Skeleton
 
 LOG_ODDS = 5.0

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
-from posefabric.data.categories import Category, check_order, read_category
-from posefabric.data.fields import MISSING, Fields
-from posefabric.data.json_entries import Entry, JsonError, Opening, pointer, read_entries
-from posefabric.data.json_problems import (
+from posefabric.data.annotations.categories import Category, check_order, read_category
+from posefabric.data.annotations.fields import MISSING, Fields
+from posefabric.data.annotations.json_entries import Entry, JsonError, Opening, pointer, read_entries
+from posefabric.data.annotations.json_problems import (
     MAX_JSON,
     as_id,
     check_bytes,
@@ -25,8 +25,8 @@ from posefabric.data.json_problems import (
     tell_constants,
     tell_json_error,
 )
-from posefabric.data.persons import Size, read_person
-from posefabric.data.problems import GIVE_UP, Findings, Place, printable, shown
+from posefabric.data.annotations.persons import Size, read_person
+from posefabric.data.annotations.problems import GIVE_UP, Findings, Place, printable, shown
 from posefabric.data.records import PersonRecord
 from posefabric.skeletons import Skeleton
 

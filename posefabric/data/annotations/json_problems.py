@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from posefabric.data.json_entries import Entry, JsonError
-from posefabric.data.problems import GIVE_UP, Findings, Id, Place, printable, shown
+from posefabric.data.annotations.json_entries import Entry, JsonError
+from posefabric.data.annotations.problems import GIVE_UP, Findings, Id, Place, printable, shown
 from posefabric.errors import UserError
 
 MAX_JSON = 10**9

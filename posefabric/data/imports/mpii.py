@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from posefabric.data.mpii_person import MpiiPerson, all_read, bad_entry
-from posefabric.data.mpii_release import read_release
+from posefabric.data.imports.mpii_person import MpiiPerson, all_read, bad_entry
+from posefabric.data.imports.mpii_release import read_release
 from posefabric.errors import UserError
 from posefabric.skeletons import MPII16
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from posefabric.data.mpii_person import MpiiPerson, bad_entry
+from posefabric.data.imports.mpii_person import MpiiPerson, bad_entry
 from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError
 
