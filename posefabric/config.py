@@ -29,6 +29,9 @@ Count = Annotated[int, Field(ge=1)]
 DecodeMethod = Literal["dark", "soft-argmax", "quarter", "argmax"]
 """How a heatmap's peak becomes a keypoint (`heatmaps.decode`)."""
 
+MAX_JSON = 10**9
+"""Bytes of the largest annotation file that is read unless a user allows more."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -142,7 +145,8 @@ class DataSettings(Settings):
     because it looks at the answer: evaluated on such boxes a net seems better than it is, and detectors draw none.
 
     `mean` and `std` normalise RGB in [0, 1]. `in_memory` keeps every photograph once read, in each worker.
-    `allow_truncated` accepts JPEG files that lack their end marker and nothing else.
+    `max_json` limits the size of annotation files, in bytes. `allow_truncated` accepts JPEG files that lack their end
+    marker and nothing else.
     `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs,
     `synthetic_variety` how hard they are (`SyntheticPeople`).
     """
@@ -153,6 +157,7 @@ class DataSettings(Settings):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     augmentation: Augmentation = Augmentation()
+    max_json: Count = MAX_JSON
     num_workers: Annotated[int, Field(ge=0)] = 0
     in_memory: bool = False
     allow_truncated: bool = False

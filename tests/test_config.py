@@ -263,6 +263,7 @@ NOT_OF_THE_PAPER = (
     "accelerator",
     "data.num_workers",
     "data.in_memory",
+    "data.max_json",
     "data.allow_truncated",
     "data.synthetic",
     "evaluation.batch_size",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from posefabric import documents
+from posefabric.config import MAX_JSON
 from posefabric.data.annotations.categories import check_sides
-from posefabric.data.annotations.json_problems import MAX_JSON
 from posefabric.data.annotations.persons import Size, check_in_image
 from posefabric.data.annotations.problems import Findings, Place
 from posefabric.data.annotations.reader import AnnotationFile, Wanted, read_annotations

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from posefabric.config import MAX_JSON
 from posefabric.data.annotations.reader import Wanted, read_annotations
 from posefabric.data.images import read_image
 from posefabric.data.records import GroundTruth, Image, People, PersonRecord
@@ -57,6 +58,7 @@ def load(
     images_dir: str | Path | None = None,
     skeleton: Skeleton | None = None,
     category: str | None = None,
+    max_bytes: int = MAX_JSON,
 ) -> CocoPeople:
     """The persons of a COCO keypoint JSON that have a labelled keypoint and are no crowd, in file order.
 
@@ -67,7 +69,7 @@ def load(
     warning. Raises `UserError`: "missing-file", or "bad-annotation" that lists every problem.
     """
     path = Path(annotation_path)
-    file = read_annotations(path, Path(images_dir or images_beside(path)), Wanted(category, skeleton))
+    file = read_annotations(path, Path(images_dir or images_beside(path)), Wanted(category, skeleton), max_bytes)
     file.findings.raise_blocking(
         "bad-annotation", f"correct these; `posefabric data check {path}` looks at images, too"
     )

@@ -146,9 +146,10 @@ def _open(data: str, split: str, settings: DataSettings, where: Where) -> People
 
 def _read_people(path: Path, split: str, settings: DataSettings, where: Where) -> CocoPeople:
     if path.suffix in (".yaml", ".yml"):
-        people = _from_yaml(path, split, where)
+        people = _from_yaml(path, split, where, settings.max_json)
     elif path.suffix == ".json":
-        people = _share(coco.load(path, where.images, category=where.category), split, path.name)
+        whole = coco.load(path, where.images, category=where.category, max_bytes=settings.max_json)
+        people = _share(whole, split, path.name)
     else:
         raise UserError("bad-dataset", f"{path} is no dataset", f"a .yaml, a .json or '{SYNTHETIC}'")
     return replace(people, allow_truncated=settings.allow_truncated)
@@ -174,7 +175,8 @@ def describe(data: str, where: Where = Where()) -> dict[str, Any]:
     for name in files:
         if not name.is_file():
             raise UserError("missing-file", f"{name} does not exist")
-        digest.update(name.read_bytes())
+        with name.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     category = {"category": where.category} if where.category else {}
     return {"name": path.name, "sha256": digest.hexdigest(), **category}
 
@@ -184,7 +186,7 @@ def _read(path: Path) -> DatasetFile:
     return documents.from_data(DatasetFile, data, code="bad-dataset", where=str(path))
 
 
-def _from_yaml(path: Path, split: str, where: Where) -> CocoPeople:
+def _from_yaml(path: Path, split: str, where: Where, max_bytes: int) -> CocoPeople:
     file = _read(path)
     annotations = file.annotations_of(split)
     if annotations is None:
@@ -196,5 +198,6 @@ def _from_yaml(path: Path, split: str, where: Where) -> CocoPeople:
     if file.skeleton is not None:
         skeleton = skeleton_from_data(file.skeleton, where=f"{path}: skeleton")
     folder = where.images or path.parent / images
-    people = coco.load(path.parent / annotations, folder, skeleton, where.category or file.category)
+    category = where.category or file.category
+    people = coco.load(path.parent / annotations, folder, skeleton, category, max_bytes)
     return _share(people, split, path.name) if file.annotations else people

@@ -26,7 +26,14 @@ def test_training_leaves_a_whole_run_folder(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", "train", config.data_form(), {})
     net = build_net(small_supernet(config), config)
     figures = train(run, config, net, PEOPLE)
-    files = {"architecture.json", "diagnosis.json", "evaluation.json", "metrics.jsonl", "run.json", "weights.safetensors"}
+    files = {
+        "architecture.json",
+        "diagnosis.json",
+        "evaluation.json",
+        "metrics.jsonl",
+        "run.json",
+        "weights.safetensors",
+    }
     assert {path.name for path in run.path.iterdir()} == files | {"report.html", "pictures", "tensorboard"}
     assert run.finished
     assert run.figures() == pytest.approx(figures, nan_ok=True)

@@ -25,7 +25,7 @@ GIVE_UP = 100_000
 """After so many problems that block a file, the rest of it is not read."""
 
 FIXES: dict[str, str] = {
-    "too-large": "raise --max-json if the file is meant to be so large",
+    "too-large": "raise --max-json (`data check`) or data.max_json (--set) if the file is meant to be so large",
     "json-empty": "write the file again: whatever wrote it did not finish",
     "json-truncated": "copy or write the file again: its end is missing",
     "json-trailing-comma": "remove the comma",

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from posefabric.config import MAX_JSON
 from posefabric.data.annotations.categories import Category, check_order, read_category
 from posefabric.data.annotations.fields import MISSING, Fields
 from posefabric.data.annotations.json_entries import Entry, JsonError, Opening, pointer, read_entries
 from posefabric.data.annotations.json_problems import (
-    MAX_JSON,
     as_id,
     check_bytes,
     check_hope,
