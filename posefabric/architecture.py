@@ -142,9 +142,17 @@ class Architecture:
 
     def with_genotypes(self, genotypes: Mapping[str, Genotype]) -> Architecture:
         """The same network with other, not yet pruned genotypes, named as in `fabrics`."""
-        parts = {part: prune(self.space, genotypes[part]) for part in self.partition}
-        backbone = replace(self.backbone, genotype=genotypes.get(BACKBONE))
-        return replace(self, genotypes=parts, backbone=backbone.pruned(used_strides(self.space, parts)))
+        kept = self.pruned(genotypes)
+        backbone = replace(self.backbone, genotype=kept.pop(BACKBONE, None))
+        return replace(self, genotypes=kept, backbone=backbone)
+
+    def pruned(self, genotypes: Mapping[str, Genotype]) -> dict[str, Genotype]:
+        """Other genotypes of this network's fabrics without what leads nowhere, the backbone's by what the parts read."""
+        kept = {part: prune(self.space, genotypes[part]) for part in self.partition}
+        if self.backbone.space is not None:
+            wanted = used_strides(self.space, kept)
+            kept[BACKBONE] = prune(self.backbone.space, genotypes[BACKBONE], wanted)
+        return kept
 
 
 def supernet(

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from posefabric import documents
 from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
+from posefabric.budget import checked_budget
 from posefabric.errors import UserError
 from posefabric.skeletons import Skeleton
 from posefabric.space import BACKBONE_OPERATIONS, HEAD_OPERATIONS, SearchSpace
@@ -193,9 +194,24 @@ class SearchSettings(Optimization):
     """The search. Bilevel strategies hold out `architecture_share` of the training persons for alpha and beta.
 
     `architecture_schedule`: `"same"` lets `architecture_lr` fall with the weights' rate (the paper, but for Ours-3).
+    `warmup_architecture`: the share of all steps in which the weights learn alone.
+
+    Two terms may join the loss from which alpha and beta learn; 0 switches them off. `entropy` is the weight of their
+    mean entropy (1 for equal mixtures) in the last step; it is 0 up to half of the steps and rises linearly from there.
+    `beta_decay` is the weight of the sum of logsumexp(alpha) over all edges in the last step, linear from 0.
+
+    Strategies that draw do so at a `temperature` that falls linearly from the first to the last step.
 
     `derive` says how the found mixture becomes a net: `threshold` keeps choices whose share of their mixture is above
-    `threshold`; `argmax` keeps the strongest operation per edge and the `max_inputs` strongest inputs per cell.
+    `threshold`; `argmax` keeps the strongest operation per edge and the `max_inputs` strongest inputs per cell; `path`
+    keeps the likeliest path alone. With a `budget` (MACs such as `150M`, or a share of the supernet's such as `60%`) it
+    keeps as much as that pays.
+
+    `cost_objective` steers the expected MACs E during the search, with the weight `cost_weight`: `band` adds
+    log(E / budget) above the budget and -log(E / 0.95 budget) below 95 % of it (TAS), `weighted` adds E as a share of
+    the supernet's MACs; `none` adds nothing.
+
+    `recalibration_batches` of training persons give a derived net the statistics of its norms; 0 keeps the supernet's.
     """
 
     strategy: str = "sync"
@@ -203,9 +219,23 @@ class SearchSettings(Optimization):
     architecture_schedule: Literal["constant", "same"] = "constant"
     architecture_weight_decay: NotNegative = 0.0
     architecture_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    warmup_architecture: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    entropy: NotNegative = 0.0
+    beta_decay: NotNegative = 0.0
+    temperature: tuple[Positive, Positive] = (10.0, 0.1)
     derive: str = "threshold"
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_inputs: Count = 2
+    budget: Annotated[str, AfterValidator(checked_budget)] | None = None
+    cost_objective: Literal["none", "band", "weighted"] = "none"
+    cost_weight: NotNegative = 2.0
+    recalibration_batches: Annotated[int, Field(ge=0)] = 16
+
+    @model_validator(mode="after")
+    def _check_band(self) -> SearchSettings:
+        if self.cost_objective == "band" and self.budget is None:
+            raise ValueError("cost_objective=band needs a budget, such as budget=60%")
+        return self
 
 
 class EvaluationSettings(Settings):

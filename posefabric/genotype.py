@@ -68,10 +68,17 @@ def prune(space: SearchSpace, genotype: Genotype, wanted: Collection[int] | None
         raise UserError(
             "empty-architecture", "no path leads from a feature to the fabric's output", "one path at least"
         )
+    needed = upstream(space, {name: choice.inputs for name, choice in reached.items()}, needed)
+    return Genotype({site.name: reached[site.name] for site in space.sites() if site.name in needed})
+
+
+def upstream(space: SearchSpace, inputs: Mapping[str, Collection[str]], ends: Collection[str]) -> set[str]:
+    """Names of all cells and features that the cells `ends` depend on, they included; `inputs`: cell -> its slots."""
+    needed = set(ends)
     for site in reversed(space.sites()):
         if site.name in needed:
-            needed |= {source.origin for source in site.sources if source.slot in reached[site.name].inputs}
-    return Genotype({site.name: reached[site.name] for site in space.sites() if site.name in needed})
+            needed |= {source.origin for source in site.sources if source.slot in inputs[site.name]}
+    return needed
 
 
 def _reached(space: SearchSpace, genotype: Genotype) -> dict[str, CellChoice]:

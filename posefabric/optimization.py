@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -28,12 +28,20 @@ PATIENCE = 10
 """How many gradients in a row may overflow before a run has diverged."""
 
 
-def heatmap_objective(net: nn.Module, batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
+def heatmap_objective(net: Callable[[Tensor], Tensor], batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
     """The loss of a net on a batch: its heatmaps against Gaussians of `sigma_px` heatmap pixels."""
     predicted = net(batch.images)
     (height, width), (h, w) = batch.images.shape[-2:], predicted.shape[-2:]
     target, weights = heatmaps.encode(batch.keypoints_xy, batch.visibility, (height, width), (h, w), sigma_px)
     return heatmaps.heatmap_loss(predicted.float(), target, weights)
+
+
+def checked_loss(loss: Float[Tensor, ""], step: int, rate: float) -> float:
+    """A loss as a number; one that is not finite raises `UserError("diverged")`."""
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise UserError("diverged", f"the loss of step {step} is {value} (learning rate {rate:g})")
+    return value
 
 
 def learning_rate(settings: Optimization, step: int, num_steps: int) -> float:
@@ -62,7 +70,8 @@ class WeightLearner:
     """Gradient descent on a net's weights, with schedule, clipping and moving average as configured.
 
     `architecture_groups` are further optimizer groups that learn in the same step; with `scheduled` their rate
-    starts at `first_lr` and falls with the weights', without it stays at `lr`.
+    starts at `first_lr` and falls with the weights', without it stays at `lr`. `penalty` (step -> scalar) joins the
+    loss that is minimised, not the one that is reported.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class WeightLearner:
         self.settings, self.num_steps, self.engine = settings, num_steps, engine
         self.sigma_px = config.data.sigma_px
         self.skipped = 0
+        self.penalty: Callable[[int], Tensor] | None = None
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = weight_groups(net.weights(), settings.weight_decay)
         optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -104,11 +114,9 @@ class WeightLearner:
                 group["lr"] = group.get("first_lr", self.settings.lr) * rate / self.settings.lr
         self.net.train()
         loss = heatmap_objective(self.net, batch, self.sigma_px)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise UserError("diverged", f"the loss of step {step} is {value} (learning rate {rate:g})")
+        value = checked_loss(loss, step, rate)
         self.optimizer.zero_grad()
-        self.engine.backward(loss)
+        self.engine.backward(loss if self.penalty is None else loss + self.penalty(step))
         limit = self.settings.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self._learned, limit))
         if not math.isfinite(norm):

@@ -45,7 +45,9 @@ def demo(output: Annotated[Path, typer.Option(help="The folder to write into.")]
 def search(
     data: Data,
     recipe: Recipe = "base",
-    strategy: Annotated[str | None, typer.Option(help="sync, first-order, uniform or random.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="sync, first-order, second-order, gumbel, gumbel-hard, uniform or random.")
+    ] = None,
     parts: Annotated[str | None, typer.Option(help="The partition of the body: 1, 3, 5, 8 or your own.")] = None,
     config: ConfigFile = None,
     set: Assignments = None,

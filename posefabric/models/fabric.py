@@ -1,6 +1,7 @@
 """Stage 5 of the walk: the fabric, a lattice of cells that mixes features of all scales into one map (PNFS III-B).
 
-A cell is built from what a genotype keeps and multiplies it by what a mixing says; it knows no search algorithm.
+A cell is built from what a genotype keeps and multiplies it by what a mixing says; it knows no search algorithm. What a
+mixing gives no weight is not run.
 """
 
 from __future__ import annotations
@@ -83,7 +84,11 @@ class Cell(nn.Module):
     def forward(self, maps: Mapping[str, Tensor], weights: CellWeights) -> Tensor:
         nodes = {
             0: F.relu(
-                _total(weights.inputs[slot] * T(maps[self.origins[slot]]) for slot, T in self.transitions.items())
+                _total(
+                    weights.inputs[slot] * T(maps[self.origins[slot]])
+                    for slot, T in self.transitions.items()
+                    if slot in weights.inputs
+                )
             )
         }
         for node, incoming in self.nodes.items():
@@ -91,6 +96,7 @@ class Cell(nn.Module):
                 weights.edges[index][name] * operation(nodes[start])
                 for index, start in incoming
                 for name, operation in self.edges[f"{start}_{node}"].items()
+                if name in weights.edges[index]
             )
         output: Tensor = self.projection([nodes[node] for node in self.nodes])
         return output
@@ -102,15 +108,22 @@ class Fabric(nn.Module):
     def __init__(self, space: SearchSpace, genotype: Genotype, channels: Mapping[int, int]) -> None:
         super().__init__()
         kept = [site for site in space.sites() if site.name in genotype.cells]
-        self.cells = nn.ModuleDict({site.name: Cell(space, site, genotype.cells[site.name], channels) for site in kept})
+        self.cells: Mapping[str, Cell] = nn.ModuleDict(  # type: ignore[assignment]
+            {site.name: Cell(space, site, genotype.cells[site.name], channels) for site in kept}
+        )
         self.outputs = {site.stride: site.name for site in space.outputs() if site in kept}
+
+    def read(self, weights: Mapping[str, CellWeights]) -> set[str]:
+        """Names of the maps that the cells with weights take their inputs from."""
+        return {self.cells[name].origins[slot] for name, cell in weights.items() for slot in cell.inputs}
 
     def forward(
         self, features: Mapping[int, Float[Tensor, "B _ _ _"]], weights: Mapping[str, CellWeights]
     ) -> dict[int, Float[Tensor, "B _ _ _"]]:
         maps = {feature_name(stride): feature for stride, feature in features.items()}
         for name, cell in self.cells.items():
-            maps[name] = cell(maps, weights[name])
+            if name in weights:
+                maps[name] = cell(maps, weights[name])
         return {stride: maps[name] for stride, name in self.outputs.items()}
 
 

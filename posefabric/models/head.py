@@ -19,7 +19,7 @@ class VectorHead(nn.Module):
     """ReLU and a 1x1 convolution to one D-vector per pixel and keypoint of the part; its length becomes the score.
 
     `"squash"`: |v|^2 / (1 + |v|^2), in [0, 1) (appendix A). `"linear"` (D = 1): the number itself, a plain heatmap.
-    Vectors and scores are float32 under any autocast.
+    Vectors and scores are float32 at least, under any autocast.
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class VectorHead(nn.Module):
 
     def vectors(self, part_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B J D h w"]:
         maps: Tensor = self.to_vectors(torch.relu(part_map))
-        vectors: Tensor = maps.float().unflatten(1, (-1, self.vector_dim))  # type: ignore[no-untyped-call]
+        precise = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        vectors: Tensor = precise.unflatten(1, (-1, self.vector_dim))  # type: ignore[no-untyped-call]
         return vectors
 
     def forward(self, part_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B J h w"]:

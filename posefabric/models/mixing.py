@@ -3,31 +3,34 @@
 A mixing is a module that answers, for all cells of one fabric at once, by how much each input and each operation is
 multiplied. The net does not know whether the numbers are learned or fixed. In the paper's code a mixture of n choices
 is scaled by n, so that equal logits give every choice the weight 1 (PNFS section III-B; the factor is not in the text).
+A sample is not scaled: a choice that is drawn alone has the weight 1, as it will have in a net derived by argmax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from posefabric.genotype import CellChoice, Genotype
+from posefabric.genotype import CellChoice, Genotype, upstream
 from posefabric.space import ZERO, SearchSpace
 
 Weight = Tensor | float
 
 
 class CellWeights(NamedTuple):
-    """The multipliers of one cell: slot -> weight, and per edge operation -> weight."""
+    """The multipliers of one cell: slot -> weight, and per edge operation -> weight. What is not named is not run."""
 
     inputs: Mapping[str, Weight]
     edges: tuple[Mapping[str, Weight], ...]
 
 
 class Mixing(nn.Module):
-    """`mixing()` gives site name -> `CellWeights`."""
+    """`mixing()` gives site name -> `CellWeights`; a site that is not named is not run."""
 
     def forward(self) -> dict[str, CellWeights]:
         raise TypeError(f"{type(self).__name__} must say where its weights come from")
@@ -56,38 +59,111 @@ class SoftmaxMixing(Mixing):
     def __init__(self, space: SearchSpace, genotype: Genotype) -> None:
         super().__init__()
         self.space = space
+        self.operations = self.candidates()
         self.sites = [site for site in space.sites() if site.name in genotype.cells]
         tables = [self.SHARED] if space.share_operations else [site.name for site in self.sites]
-        shape = (len(space.edges), len(space.operations))
+        shape = (len(space.edges), len(self.operations))
         self.alpha = nn.ParameterDict([(name, nn.Parameter(torch.zeros(shape))) for name in tables])
         self.beta = nn.ParameterDict([(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in self.sites])
 
+    def candidates(self) -> tuple[str, ...]:
+        """The operations that have a logit, in the order of alpha's columns."""
+        return self.space.operations
+
     def forward(self) -> dict[str, CellWeights]:
-        edges = {name: self._edges(alpha) for name, alpha in self.alpha.items()}
+        edges = {name: self._edges(f"alpha.{name}", alpha) for name, alpha in self.alpha.items()}
         return {
             site.name: CellWeights(
-                inputs=dict(
-                    zip(
-                        [source.slot for source in site.sources],
-                        scaled_softmax(self.beta[site.name]),
-                        strict=True,
-                    )
+                inputs=self._kept(
+                    [source.slot for source in site.sources],
+                    self._weights(f"beta.{site.name}", self.beta[site.name]),
                 ),
                 edges=edges[self.SHARED if self.space.share_operations else site.name],
             )
             for site in self.sites
         }
 
-    def _edges(self, alpha: Tensor) -> tuple[dict[str, Weight], ...]:
-        return tuple(
-            {name: w for name, w in zip(self.space.operations, row, strict=True) if name != ZERO}
-            for row in scaled_softmax(alpha)
-        )
+    def _edges(self, name: str, alpha: Tensor) -> tuple[dict[str, Weight], ...]:
+        kept = [self._kept(self.operations, row) for row in self._weights(name, alpha)]
+        return tuple({operation: w for operation, w in edge.items() if operation != ZERO} for edge in kept)
+
+    def _weights(self, name: str, logits: Tensor) -> Tensor:
+        """The multipliers that logits of that name stand for."""
+        return scaled_softmax(logits)
+
+    def _kept(self, names: Sequence[str], weights: Tensor) -> dict[str, Weight]:
+        """Which choices of one mixture are run."""
+        return dict(zip(names, weights, strict=True))
+
+
+class GumbelMixing(SoftmaxMixing):
+    """Trained logits whose choices are drawn; between draws the mean of the draws applies, softmax(logits).
+
+    With Gumbel noise g a draw is q = softmax((log_softmax(logits) + g) / temperature): all of q where it is soft
+    (SNAS), or where it is `hard` the largest alone with the weight 1 and the gradient of q (GDAS), so that one
+    operation per edge and one input per cell are run, and only cells on the way to the output.
+
+    `zero` has no logit here: a path with it computes nothing, and no derivation keeps it.
+    """
+
+    def __init__(self, space: SearchSpace, genotype: Genotype, *, hard: bool) -> None:
+        super().__init__(space, genotype)
+        self.hard = hard
+        self.temperature = 1.0
+        self._noise: dict[str, Tensor] = {}
+
+    def candidates(self) -> tuple[str, ...]:
+        return tuple(name for name in self.space.operations if name != ZERO)
+
+    def draw(self, random: np.random.Generator, temperature: float) -> None:
+        """Every forward pass from here on applies one new draw."""
+        self.temperature = temperature
+        self._noise = {
+            name: torch.as_tensor(random.gumbel(size=logits.shape), dtype=torch.float32, device=logits.device)
+            for name, logits in self.named_parameters()
+        }
+
+    def forget(self) -> None:
+        """Back to the mean."""
+        self._noise = {}
+
+    def forward(self) -> dict[str, CellWeights]:
+        found = super().forward()
+        if not (self._noise and self.hard):
+            return found
+        outputs = {site.name for site in self.space.outputs()} & found.keys()
+        run = upstream(self.space, {name: cell.inputs for name, cell in found.items()}, outputs)
+        return {name: cell for name, cell in found.items() if name in run}
+
+    def _weights(self, name: str, logits: Tensor) -> Tensor:
+        if not self._noise:
+            return softmax(logits)
+        shares = softmax((log_softmax(logits) + self._noise[name]) / self.temperature)
+        if not self.hard:
+            return shares
+        largest = F.one_hot(shares.argmax(dim=-1), shares.shape[-1])
+        return largest + (shares - shares.detach())
+
+    def _kept(self, names: Sequence[str], weights: Tensor) -> dict[str, Weight]:
+        if not (self._noise and self.hard):
+            return super()._kept(names, weights)
+        largest = int(weights.argmax())
+        return {names[largest]: weights[largest]}
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Over the last axis, in float32 at least."""
+    return torch.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Over the last axis, in float32 at least."""
+    return torch.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 def scaled_softmax(logits: Tensor) -> Tensor:
-    """Number of choices x softmax over the last axis, in float32."""
-    return logits.shape[-1] * torch.softmax(logits.float(), dim=-1)
+    """Number of choices x softmax over the last axis."""
+    return logits.shape[-1] * softmax(logits)
 
 
 def as_genotype(weights: Mapping[str, CellWeights]) -> Genotype:

@@ -14,7 +14,8 @@ from posefabric.genotype import used_features, used_strides
 from posefabric.models.backbones import build_backbone
 from posefabric.models.fabric import Fabric
 from posefabric.models.head import Fusion, VectorHead
-from posefabric.models.mixing import CellWeights, FixedMixing, Mixing, SoftmaxMixing, as_genotype
+from posefabric.models.mixing import CellWeights, FixedMixing, GumbelMixing, Mixing, SoftmaxMixing, as_genotype
+from posefabric.space import feature_name
 
 
 class PartNet(nn.Module):
@@ -36,7 +37,8 @@ class PartNet(nn.Module):
 
     def part_map(self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights]) -> Float[Tensor, "B C h w"]:
         """The output of the fabric."""
-        inputs = {stride: self.laterals[str(stride)](features[stride]) for stride in self.strides}
+        read = self.fabric.read(weights)
+        inputs = {s: self.laterals[str(s)](features[s]) for s in self.strides if feature_name(s) in read}
         (output,) = self.fabric(inputs, weights).values()
         part_map: Tensor = output
         return part_map
@@ -94,6 +96,13 @@ def fixed_mixings(architecture: Architecture) -> dict[str, Mixing]:
 def softmax_mixings(architecture: Architecture) -> dict[str, Mixing]:
     """Trainable logits over a supernet's choices, one mixing per fabric."""
     return {name: SoftmaxMixing(space, genotype) for name, (space, genotype) in architecture.fabrics().items()}
+
+
+def gumbel_mixings(architecture: Architecture, *, hard: bool) -> dict[str, Mixing]:
+    """Trainable logits over a supernet's choices that are drawn, one mixing per fabric."""
+    return {
+        name: GumbelMixing(space, genotype, hard=hard) for name, (space, genotype) in architecture.fabrics().items()
+    }
 
 
 @torch.no_grad()

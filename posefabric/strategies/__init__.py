@@ -1,19 +1,25 @@
 """Search strategies: how alpha and beta are chosen, each one class behind one protocol.
 
-`protocol` says what a strategy is; `gradient` holds those that learn logits, `sampling` those that do not; `derive`
-turns the mixture a strategy found into a net.
+`protocol` says what a strategy is; `gradient` holds those that learn logits, `second_order` and `gumbel` what differs
+through the weights' step and by drawing, `sampling` those that do not learn; `terms` may join the loss and `health` is
+what every step reports; `derive` turns the mixture a strategy found into a net.
 """
 
 from __future__ import annotations
 
 from posefabric.errors import unknown_name
 from posefabric.strategies.gradient import FirstOrder, Synchronous
+from posefabric.strategies.gumbel import Gumbel, GumbelHard
 from posefabric.strategies.protocol import Strategy
 from posefabric.strategies.sampling import Random, Uniform
+from posefabric.strategies.second_order import SecondOrder
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "sync": Synchronous,
     "first-order": FirstOrder,
+    "second-order": SecondOrder,
+    "gumbel": Gumbel,
+    "gumbel-hard": GumbelHard,
     "uniform": Uniform,
     "random": Random,
 }

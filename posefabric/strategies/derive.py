@@ -1,36 +1,52 @@
 """From the mixture a search found to a net: what is kept, and by how much it counts.
 
-Every cell keeps at least its strongest input and every edge its strongest operation, so a net is never empty; `zero`
-is never kept; ties go to the first candidate.
+Every cell keeps one input and every edge one operation at least, so a net is never empty; `zero` is never kept; ties
+go to the first candidate. With a budget a method keeps as much as can be paid (`strategies.fitting`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from posefabric.architecture import Architecture
+from posefabric.budget import budget_macs
 from posefabric.config import SearchSettings
 from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype
+from posefabric.models.choices import choice_costs
+from posefabric.space import SearchSpace
+from posefabric.strategies.fitting import fit
+from posefabric.strategies.paths import best_path
 
 Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]
+Keep = Callable[[SearchSpace, Genotype, SearchSettings], Genotype]
+
+
+@dataclass(frozen=True)
+class Method:
+    """`keep`: what stays of one fabric, not yet pruned; `least`: where a budget leaves no more.
+
+    `weighted`: what stays keeps its multiplier; else it counts as 1.
+    """
+
+    keep: Keep
+    least: Keep
+    weighted: bool = False
 
 
 def derive(found: Architecture, method: str, settings: SearchSettings) -> Architecture:
-    """The net that a method keeps of a mixture. An unknown method raises `UserError`."""
-    keep_inputs, keep_operations = derivation(method)
-    genotypes = {}
-    for name, (_, genotype) in found.fabrics().items():
-        genotypes[name] = Genotype(
-            {
-                site: CellChoice(
-                    inputs=keep_inputs(cell.inputs, settings),
-                    edges=tuple(keep_operations(edge, settings) for edge in cell.edges),
-                )
-                for site, cell in genotype.cells.items()
-            }
-        )
-    return found.with_genotypes(genotypes)
+    """The net that a method keeps of a mixture, within `settings.budget` if there is one.
+
+    An unknown method, and a budget that nothing fits in, raise `UserError`.
+    """
+    chosen = derivation(method)
+    kept = {name: chosen.keep(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
+    if settings.budget is not None:
+        costs = choice_costs(found)
+        least = {name: chosen.least(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
+        kept = fit(costs, least, kept, budget_macs(settings.budget, costs.whole))
+    return found.with_genotypes(kept if chosen.weighted else {name: _even(genotype) for name, genotype in kept.items()})
 
 
 def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
@@ -40,32 +56,71 @@ def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> d
     """
     total = sum(weights.values())
     kept = {name: weight for name, weight in weights.items() if weight > settings.threshold * total}
-    return kept or dict(_strongest(weights, 1))
+    return kept or strongest(weights, settings)
 
 
 def strongest_inputs(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
-    """The `max_inputs` strongest inputs, each with the weight 1."""
-    return {name: 1.0 for name, _ in _strongest(weights, settings.max_inputs)}
+    """The `max_inputs` strongest inputs."""
+    return dict(_by_weight(weights)[: settings.max_inputs])
 
 
-def strongest_operation(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
-    """The strongest operation, with the weight 1."""
-    return {name: 1.0 for name, _ in _strongest(weights, 1)}
+def strongest(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
+    """The strongest choice."""
+    return dict(_by_weight(weights)[:1])
 
 
-METHODS: dict[str, tuple[Choice, Choice]] = {
-    "threshold": (above_threshold, above_threshold),
-    "argmax": (strongest_inputs, strongest_operation),
+def in_every_cell(keep_inputs: Choice, keep_operations: Choice) -> Keep:
+    """The same rule for all cells, each by itself."""
+
+    def keep(space: SearchSpace, genotype: Genotype, settings: SearchSettings) -> Genotype:
+        return Genotype(
+            {
+                site: CellChoice(
+                    inputs=keep_inputs(cell.inputs, settings),
+                    edges=tuple(keep_operations(edge, settings) for edge in cell.edges),
+                )
+                for site, cell in genotype.cells.items()
+            }
+        )
+
+    return keep
+
+
+def along_the_path(space: SearchSpace, genotype: Genotype, settings: SearchSettings) -> Genotype:
+    """The likeliest path to every output, and the strongest operation on its edges."""
+    return best_path(space, genotype)
+
+
+METHODS: dict[str, Method] = {
+    "threshold": Method(
+        in_every_cell(above_threshold, above_threshold), in_every_cell(strongest, strongest), weighted=True
+    ),
+    "argmax": Method(in_every_cell(strongest_inputs, strongest), in_every_cell(strongest, strongest)),
+    "path": Method(along_the_path, along_the_path),
 }
-"""Name -> what is kept of a cell's inputs, and of an edge's operations."""
+"""Name -> method."""
 
 
-def derivation(name: str) -> tuple[Choice, Choice]:
+def derivation(name: str) -> Method:
     """A method by name. An unknown name raises `UserError`."""
     if name not in METHODS:
         raise unknown_name("derivation method", name, tuple(METHODS))
     return METHODS[name]
 
 
-def _strongest(weights: Mapping[str, float], count: int) -> list[tuple[str, float]]:
-    return sorted(weights.items(), key=lambda choice: -choice[1])[:count]
+def file_name(method: str, settings: SearchSettings) -> str:
+    """What a run folder calls a derived net: `<method>` or `<method>-<budget>`."""
+    return method if settings.budget is None else f"{method}-{settings.budget}"
+
+
+def _by_weight(weights: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(weights.items(), key=lambda choice: -choice[1])
+
+
+def _even(genotype: Genotype) -> Genotype:
+    return Genotype(
+        {
+            site: CellChoice(dict.fromkeys(cell.inputs, 1.0), tuple(dict.fromkeys(edge, 1.0) for edge in cell.edges))
+            for site, cell in genotype.cells.items()
+        }
+    )

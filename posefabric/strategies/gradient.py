@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from posefabric.architecture import Architecture
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
+from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.optimization import WeightLearner, heatmap_objective
-from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup, entropies
+from posefabric.strategies.health import health, leaders
+from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
+from posefabric.strategies.terms import ArchitectureTerms, architecture_learns
 
 
 class Synchronous(SingleLevel):
@@ -20,14 +25,24 @@ class Synchronous(SingleLevel):
     def __init__(self, setup: StrategySetup) -> None:
         net = setup.build(softmax_mixings(setup.supernet))
         search = setup.config.search
+        self._parameters = list(net.architecture_parameters())
         group = {
-            "params": list(net.architecture_parameters()),
+            "params": self._parameters,
             "lr": search.architecture_lr,
             "first_lr": search.architecture_lr,
             "scheduled": search.architecture_schedule == "same",
             "weight_decay": search.architecture_weight_decay,
         }
         super().__init__(setup, net, [group])
+        self._search, self._num_steps = search, setup.num_steps
+        if search.entropy or search.beta_decay:
+            self._weights.penalty = ArchitectureTerms(net, search, setup.num_steps)
+
+    def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
+        learns = architecture_learns(self._search, step, self._num_steps)
+        for parameter in self._parameters:
+            parameter.requires_grad_(learns)
+        return super().step(weight_batch, architecture_batch, step)
 
 
 class FirstOrder:
@@ -39,10 +54,12 @@ class FirstOrder:
     held_out: ClassVar[bool] = True
 
     def __init__(self, setup: StrategySetup) -> None:
-        net = setup.build(softmax_mixings(setup.supernet))
+        net = setup.build(self.mixings(setup.supernet))
         search = setup.config.search
+        self._search, self._num_steps = search, setup.num_steps
         self._weights = WeightLearner(setup.engine, net, setup.config, search, setup.num_steps)
         self._parameters = list(net.architecture_parameters())
+        self._terms = ArchitectureTerms(net, search, setup.num_steps)
         self._optimizer = torch.optim.AdamW(
             self._parameters,
             lr=search.architecture_lr,
@@ -50,22 +67,42 @@ class FirstOrder:
             weight_decay=search.architecture_weight_decay,
         )
 
+    def mixings(self, supernet: Architecture) -> dict[str, Mixing]:
+        """Where the supernet's mixing weights come from."""
+        return softmax_mixings(supernet)
+
     @property
     def net(self) -> PoseNet:
         return self._weights.best_net
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         assert architecture_batch is not None
+        before = leaders(self._weights.bare_net)
+        figures: dict[str, float] = {}
+        if architecture_learns(self._search, step, self._num_steps):
+            figures["architecture_loss"] = self._learn_architecture(weight_batch, architecture_batch, step)
+        return self._learn_weights(weight_batch, step) | figures | health(self._weights.bare_net, before)
+
+    def _learn_architecture(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> float:
         self._weights.net.train()
-        loss = heatmap_objective(self._weights.net, architecture_batch, self._weights.sigma_px)
-        gradients = torch.autograd.grad(loss, self._parameters)
+        loss, gradients = self._gradients(weight_batch, architecture_batch, step)
+        if self._search.entropy or self._search.beta_decay:
+            further = torch.autograd.grad(self._terms(step), self._parameters, materialize_grads=True)
+            gradients = [gradient + term for gradient, term in zip(gradients, further, strict=True)]
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         if not all(torch.isfinite(gradient).all() for gradient in gradients):
             raise UserError("diverged", f"a gradient of alpha or beta of step {step} is not finite")
         self._optimizer.step()
-        figures = self._weights.step(weight_batch, step)
-        return figures | {"architecture_loss": float(loss.detach())} | entropies(self._weights.bare_net)
+        return float(loss.detach())
+
+    def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
+        """The loss on the held-out persons, and its gradient with respect to alpha and beta."""
+        loss = heatmap_objective(self._weights.net, architecture_batch, self._weights.sigma_px)
+        return loss, torch.autograd.grad(loss, self._parameters)
+
+    def _learn_weights(self, batch: Batch, step: int) -> dict[str, float]:
+        return self._weights.step(batch, step)
 
     def choose(self, score: Score) -> Architecture:
         return mixture(self.net)

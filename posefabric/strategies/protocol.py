@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-import torch
 from lightning_fabric import Fabric as Engine
 
 from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch
-from posefabric.models.mixing import Mixing, SoftmaxMixing
+from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture
 from posefabric.optimization import WeightLearner
+from posefabric.strategies.health import health, leaders
 
 Score = Callable[[Architecture], float]
 
@@ -79,7 +79,8 @@ class SingleLevel:
         return self._weights.best_net
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
-        return self._weights.step(weight_batch, step) | entropies(self._weights.bare_net)
+        before = leaders(self._weights.bare_net)
+        return self._weights.step(weight_batch, step) | health(self._weights.bare_net, before)
 
     def choose(self, score: Score) -> Architecture:
         return mixture(self.net)
@@ -89,18 +90,3 @@ class SingleLevel:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._weights.load_state_dict(state)
-
-
-def entropies(net: PoseNet) -> dict[str, float]:
-    """Mean entropy of all alphas and of all betas, as shares of the uniform mixture's: 1 undecided, 0 decided."""
-    found: dict[str, list[torch.Tensor]] = {"alpha_entropy": [], "beta_entropy": []}
-    for mixing in net.mixing.values():
-        if isinstance(mixing, SoftmaxMixing):
-            found["alpha_entropy"] += [_entropy(alpha).mean() for alpha in mixing.alpha.values()]
-            found["beta_entropy"] += [_entropy(beta) for beta in mixing.beta.values()]
-    return {name: float(torch.stack(values).mean()) for name, values in found.items() if values}
-
-
-def _entropy(logits: torch.Tensor) -> torch.Tensor:
-    log_shares = torch.log_softmax(logits.detach().float(), dim=-1)
-    return -(log_shares.exp() * log_shares).sum(dim=-1) / torch.log(torch.tensor(float(logits.shape[-1])))

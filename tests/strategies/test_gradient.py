@@ -9,7 +9,7 @@ from torch import Tensor
 
 from posefabric.config import Config
 from posefabric.models.net import PoseNet
-from posefabric.strategies.protocol import entropies
+from posefabric.strategies.health import entropies
 
 
 def architecture(net: PoseNet) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from small_runs import new_strategy, small_config, small_supernet, training_stre
 from torch import Tensor
 
 from posefabric.models.net import PoseNet
-from posefabric.strategies.protocol import entropies
+from posefabric.strategies.health import entropies
 
 
 def logits(net: PoseNet) -> Tensor:

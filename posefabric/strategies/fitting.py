@@ -1,0 +1,163 @@
+"""A net within a budget: as many choices of a mixture as fit, the weightiest first.
+
+The least a method keeps comes first, or where that is too dear, the likeliest path per part that can be paid. What is
+added then is found by bisection over the ranked choices; a last, partial step fills up with single ones.
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from posefabric.architecture import BACKBONE
+from posefabric.errors import UserError
+from posefabric.genotype import CellChoice, Genotype
+from posefabric.models.choices import ChoiceCosts
+from posefabric.strategies.paths import Price, best_path, log_shares
+
+logger = logging.getLogger(__name__)
+
+ENOUGH, EXPECTED = 0.98, 0.90
+"""Shares of a budget: where filling up ends, and below which a net is said to fall short."""
+
+PRICE_STEPS = 24
+
+Genotypes = Mapping[str, Genotype]
+
+
+class Choice(NamedTuple):
+    """One input of a cell, or one operation on its edge number `edge`."""
+
+    fabric: str
+    site: str
+    edge: int | None
+    name: str
+
+
+def fit(costs: ChoiceCosts, least: Genotypes, preferred: Genotypes, budget: int) -> dict[str, Genotype]:
+    """Pruned genotypes that cost at most `budget` MACs, with the weights that the mixture gives each choice.
+
+    `least` is kept if it can be paid, then what a method prefers, then all else by weight. A budget below the smallest
+    reachable cost raises `UserError("bad-value")` that names it.
+    """
+    architecture = costs.architecture
+    if costs.macs(architecture.pruned(least)) > budget:
+        least = affordable(costs, budget)
+    ranked = _ranked(architecture.fabrics(), least, preferred)
+
+    def cost(kept: Genotypes) -> int:
+        return costs.macs(architecture.pruned(kept))
+
+    def first(number: int) -> dict[str, Genotype]:
+        return with_choices(costs, least, ranked[:number])
+
+    number = bisect.bisect_right(range(len(ranked) + 1), budget, key=lambda n: cost(first(n))) - 1
+    kept = first(number)
+    for choice in ranked[number:]:
+        reached = cost(kept)
+        if reached >= ENOUGH * budget:
+            break
+        more = with_choices(costs, kept, [choice])
+        kept = more if reached < cost(more) <= budget else kept
+    if cost(kept) < EXPECTED * budget:
+        logger.warning(
+            "the derived net costs %d MACs, %.0f %% of the budget of %d: no further choice fits, and widths stay",
+            cost(kept),
+            100 * cost(kept) / budget,
+            budget,
+        )
+    return architecture.pruned(kept)
+
+
+def affordable(costs: ChoiceCosts, budget: int) -> dict[str, Genotype]:
+    """The likeliest of the nets of one path per part that a budget pays, over all depths of the backbone."""
+    candidates, cheapest = [], []
+    for coarsest in costs.architecture.space.input_strides:
+        cheapest.append(_macs_of_paths(costs, coarsest, 1.0))
+        if cheapest[-1] > budget:
+            continue
+        weight, step = 1.0, 0.5
+        for _ in range(PRICE_STEPS):
+            if _macs_of_paths(costs, coarsest, weight - step) <= budget:
+                weight -= step
+            step /= 2
+        candidates.append(_paths(costs, coarsest, weight))
+    if not candidates:
+        raise UserError(
+            "bad-value",
+            f"a budget of {budget} MACs",
+            f"at least {min(cheapest)}, the smallest reachable cost (its backbone counts)",
+        )
+    return max(candidates, key=lambda paths: _log_likelihood(costs, paths))
+
+
+def with_choices(costs: ChoiceCosts, kept: Genotypes, added: list[Choice]) -> dict[str, Genotype]:
+    """Genotypes with further choices of the mixture."""
+    found = {name: genotype.cells for name, (_, genotype) in costs.architecture.fabrics().items()}
+    inputs = {(f, site): dict(cell.inputs) for f, genotype in kept.items() for site, cell in genotype.cells.items()}
+    edges = {(f, site): [*map(dict, cell.edges)] for f, genotype in kept.items() for site, cell in genotype.cells.items()}
+    for fabric, site, edge, name in added:
+        cell = found[fabric][site]
+        if edge is None:
+            inputs[fabric, site][name] = cell.inputs[name]
+        else:
+            edges[fabric, site][edge][name] = cell.edges[edge][name]
+    return {
+        fabric: Genotype({s: CellChoice(inputs[fabric, s], tuple(edges[fabric, s])) for s in genotype.cells})
+        for fabric, genotype in kept.items()
+    }
+
+
+def _ranked(fabrics: Mapping[str, tuple[object, Genotype]], least: Genotypes, preferred: Genotypes) -> list[Choice]:
+    """Choices beyond the least: preferred ones first, by weight relative to an even mixture, parts taking turns."""
+    keyed = []
+    for name, (_, genotype) in fabrics.items():
+        for number, (choice, weight) in enumerate(_choices(name, genotype)):
+            if weight > 0 and not _holds(least, choice):
+                keyed.append(((not _holds(preferred, choice), -weight, number), choice))
+    return [choice for _, choice in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _choices(fabric: str, genotype: Genotype) -> Iterator[tuple[Choice, float]]:
+    for site, cell in genotype.cells.items():
+        for edge, weights in ((None, cell.inputs), *enumerate(cell.edges)):
+            total = sum(weights.values()) or 1.0
+            for name, weight in weights.items():
+                yield Choice(fabric, site, edge, name), weight / total * len(weights)
+
+
+def _holds(genotypes: Genotypes, choice: Choice) -> bool:
+    cell = genotypes[choice.fabric].cells.get(choice.site)
+    return cell is not None and choice.name in (cell.inputs if choice.edge is None else cell.edges[choice.edge])
+
+
+def _paths(costs: ChoiceCosts, coarsest: int, weight: float) -> dict[str, Genotype]:
+    """One path per part at a price; a fabric backbone is read at the stride `coarsest` alone, others down to it."""
+    fabrics, unit = costs.architecture.fabrics(), costs.whole / 100
+    readable = [s for s in costs.architecture.space.input_strides if s <= coarsest]
+    if BACKBONE in fabrics:
+        readable = [coarsest]
+    found = {}
+    for name, (space, genotype) in fabrics.items():
+        features = dict.fromkeys(space.input_strides, 0)
+        if name != BACKBONE:
+            features = {s: costs.laterals[name][s] for s in readable}
+        found[name] = best_path(space, genotype, Price(costs.cells[name], features, weight, unit))
+    return found
+
+
+def _macs_of_paths(costs: ChoiceCosts, coarsest: int, weight: float) -> int:
+    return costs.macs(costs.architecture.pruned(_paths(costs, coarsest, weight)))
+
+
+def _log_likelihood(costs: ChoiceCosts, paths: Genotypes) -> float:
+    total = 0.0
+    fabrics = costs.architecture.fabrics()
+    for name, genotype in costs.architecture.pruned(paths).items():
+        for site, cell in genotype.cells.items():
+            found = fabrics[name][1].cells[site]
+            pairs = ((cell.inputs, found.inputs), *zip(cell.edges, found.edges, strict=True))
+            total += sum(log_shares(offered)[choice] for kept, offered in pairs for choice in kept)
+    return total

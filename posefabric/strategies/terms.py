@@ -1,0 +1,51 @@
+"""What may join the loss from which alpha and beta learn, and when they begin to learn.
+
+Weights of terms are functions of the step, so a resume needs nothing to be saved.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from posefabric.config import SearchSettings
+from posefabric.models.net import PoseNet
+from posefabric.strategies.health import relative_entropy, softmax_mixings_of
+
+
+def architecture_learns(settings: SearchSettings, step: int, num_steps: int) -> bool:
+    """Whether the warm-up of the weights is over in step `step` (0-based)."""
+    return step >= settings.warmup_architecture * num_steps
+
+
+class ArchitectureTerms:
+    """The entropy and the beta-decay of a net's mixtures, weighted as configured for each step of a search."""
+
+    def __init__(self, net: PoseNet, settings: SearchSettings, num_steps: int) -> None:
+        self.net, self.settings, self.num_steps = net, settings, num_steps
+
+    def __call__(self, step: int) -> Tensor:
+        progress = (step + 1) / self.num_steps
+        return self.settings.entropy * max(0.0, 2 * progress - 1) * mean_entropy(
+            self.net
+        ) + self.settings.beta_decay * progress * total_logsumexp(self.net)
+
+
+def mean_entropy(net: PoseNet) -> Tensor:
+    """Mean relative entropy of all mixtures, alpha's and beta's alike: 1 undecided, 0 decided."""
+    found = [
+        relative_entropy(logits).flatten()
+        for mixing in softmax_mixings_of(net)
+        for logits in (*mixing.alpha.values(), *mixing.beta.values())
+    ]
+    return torch.cat(found).mean()
+
+
+def total_logsumexp(net: PoseNet) -> Tensor:
+    """Sum over all edges of logsumexp(alpha): descending it shrinks large alphas most (beta-DARTS)."""
+    found = [
+        torch.logsumexp(alpha.float(), dim=-1).sum()
+        for mixing in softmax_mixings_of(net)
+        for alpha in mixing.alpha.values()
+    ]
+    return torch.stack(found).sum()
