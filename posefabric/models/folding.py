@@ -54,22 +54,32 @@ def folded(net: PoseNet) -> FoldedNet:
     of the result take no gradient.
     """
     alive = without_zeros(mixture(net))
-    dtype = next(net.parameters()).dtype
-    with torch.device("meta"):
-        plan = PoseNet(alive).eval()
-        pairs = norm_pairs(plan, torch.empty(1, 3, *alive.input_hw))
-    state = net.state_dict()
-    whole = plan.to_empty(device=next(net.parameters()).device)
-    whole.load_state_dict({name: state[name] for name in plan.state_dict()})
-    whole.fusion = copy.deepcopy(net.fusion)
-    whole = whole.double()
-    fold_norms(whole, pairs)
+    like = next(net.parameters())
+    whole = _without_mixings(net, alive)
+    fold_norms(whole.double(), norm_pairs(whole, like.new_zeros(1, 3, *_small_hw(alive), dtype=torch.float64)))
     parts = {}
     for name, part in whole.parts.items():
         assert isinstance(part, PartNet)
         parts[name] = FoldedPart(part.laterals, _fabric(part.fabric, alive.genotypes[name]), part.head)
     result = FoldedNet(_backbone(whole.backbone, alive), parts, whole.fusion)
-    return result.to(dtype).eval().requires_grad_(False)
+    return result.to(like.dtype).eval().requires_grad_(False)
+
+
+def _without_mixings(net: PoseNet, architecture: Architecture) -> PoseNet:
+    """A copy with what an architecture keeps of a net, its multipliers fixed; no weight is drawn on the way."""
+    with torch.device("meta"):
+        copied = PoseNet(architecture)
+    state = net.state_dict()
+    copied.to_empty(device=next(net.parameters()).device)
+    copied.load_state_dict({name: state[name] for name in copied.state_dict()})
+    copied.fusion = copy.deepcopy(net.fusion)  # its buffers are not part of the state
+    return copied.eval()
+
+
+def _small_hw(architecture: Architecture) -> tuple[int, int]:
+    """A crop that every stride divides: small, to see in which order layers run."""
+    coarsest = max(space.strides[-1] for space, _ in architecture.fabrics().values())
+    return max(coarsest, 32), max(coarsest, 32)
 
 
 def without_zeros(architecture: Architecture) -> Architecture:

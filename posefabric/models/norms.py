@@ -1,7 +1,7 @@
 """BatchNorm folded into the convolution before it, in any network, in eval mode.
 
-Which norm follows which convolution is seen, not guessed from names: one pass on the meta device notes whose output
-goes where, so that a convolution with a second reader keeps its norm.
+Which norm follows which convolution is seen, not guessed from names: one forward pass notes whose output goes where, so
+that a norm stays where its convolution has a second reader.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Readers(TorchFunctionMode):
 
 @torch.no_grad()
 def norm_pairs(net: nn.Module, image: Tensor) -> dict[str, str]:
-    """Names of convolutions and of the norms to be folded into them, of a net in eval mode; `meta` tensors will do."""
+    """Names of convolutions and of the norms to be folded into them, of a net in eval mode."""
     readers = _Readers(net)
     with readers:
         output = net(image)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models.test_net import fill, images
+from models.test_net import fill, images, open_up
 from strategies_architecture import Search, searches, tiny_supernet
-from torch import nn
+from torch import Tensor, nn
 
 from posefabric.architecture import Architecture, Backbone, supernet
 from posefabric.genotype import CellChoice, Genotype, everything
@@ -26,28 +26,41 @@ from posefabric.skeletons import COCO17
 from posefabric.space import SearchSpace
 
 
-def filled(architecture: Architecture, seed: int = 0) -> PoseNet:
+def filled(architecture: Architecture, seed: int = 0, *, opened: bool = True) -> PoseNet:
+    """Random weights; `opened`: no ReLU shuts a map off, so that everything shows in the heatmaps."""
     net = PoseNet(architecture).eval()
     fill(net, seed)
+    if opened:
+        open_up(net)
     return net
 
 
 @torch.no_grad()
 def check(net: PoseNet) -> FoldedNet:
     """Fold, compare in both precisions, and look for what must not be there."""
-    result = folded(net)
-    expected = net(images(2))
-    atol = 1e-5 * max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(result(images(2)), expected, rtol=1e-5, atol=atol)
-    exact = net.double()
-    torch.testing.assert_close(folded(exact)(images(2).double()), exact(images(2).double()), rtol=1e-10, atol=1e-10)
+    result, found = folded(net), net(images(2))
+    macs, size = module_macs(net, images())[""], footprint(net)
+    rounding = compare_exactly(net.double(), found)
     net.float()
+    torch.testing.assert_close(result(images(2)), found, rtol=1e-5, atol=max(1e-5, 4 * rounding))
     assert not [module for module in result.modules() if isinstance(module, (Mixing, nn.BatchNorm2d))]
     assert not [name for name, parameter in result.named_parameters() if parameter.requires_grad]
-    assert module_macs(result, images())[""] == module_macs(net, images())[""] - repeated(net)
-    assert footprint(result).numbers <= footprint(net).numbers
-    assert footprint(result).modules < footprint(net).modules
+    assert module_macs(result, images())[""] == macs - repeated(net)
+    assert footprint(result).numbers <= size.numbers
+    assert footprint(result).modules < size.modules
     return result
+
+
+def compare_exactly(net: PoseNet, found: Tensor) -> float:
+    """Heatmaps and part maps in float64 (a squashed map may hide an error); how far the net's own float32 was off."""
+    result, crops = folded(net), images(2).double()
+    expected, features, theirs = net(crops), net.features(crops), result.backbone(crops)
+    torch.testing.assert_close(result(crops), expected, rtol=1e-10, atol=1e-10 * max(1.0, float(expected.abs().max())))
+    for name, part in net.parts.items():
+        maps = part.part_map(features, net.mixing[name]())
+        tolerance = 1e-10 * max(1.0, float(maps.abs().max()))
+        torch.testing.assert_close(result.parts[name].part_map(theirs), maps, rtol=1e-10, atol=tolerance)
+    return float((found - expected).abs().max())
 
 
 def repeated(net: PoseNet) -> int:
@@ -64,10 +77,10 @@ def repeated(net: PoseNet) -> int:
     return total
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(searches(), st.integers(0, 9))
-def test_random_architectures(search: Search, seed: int) -> None:
-    check(filled(search.found[0], seed))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(searches(), st.integers(0, 9), st.booleans())
+def test_random_architectures(search: Search, seed: int, opened: bool) -> None:
+    check(filled(search.found[0], seed, opened=opened))
 
 
 @pytest.mark.parametrize("boundary", ["repeat", "omit"])
@@ -75,7 +88,7 @@ def test_random_architectures(search: Search, seed: int) -> None:
 @pytest.mark.parametrize("operations", [(name,) for name in OPERATIONS] + [tuple(OPERATIONS)], ids="+".join)
 def test_operations_nodes_and_boundaries(operations: tuple[str, ...], num_nodes: int, boundary: str) -> None:
     space = SearchSpace(6, 4, 6, 2, num_nodes, operations, boundary=boundary)  # type: ignore[arg-type]
-    whole = supernet(COCO17, COCO17.partition("3"), Backbone("resnet18"), space, (64, 64), vector_dim=2)
+    whole = supernet(COCO17, COCO17.partition("1"), Backbone("resnet18"), space, (64, 64), vector_dim=2)
     check(filled(weighted(whole, torch.Generator().manual_seed(num_nodes))))
 
 
@@ -98,10 +111,10 @@ def weighted(architecture: Architecture, draw: torch.Generator, low: float = 0.1
     )
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_multipliers_of_any_sign(seed: int) -> None:
     """No search finds negative ones, but an architecture file may hold them; they do not commute with ReLU."""
-    check(filled(weighted(tiny_supernet("3", num_nodes=3), torch.Generator().manual_seed(seed), -2.0, 1.0)))
+    check(filled(weighted(tiny_supernet(num_nodes=3), torch.Generator().manual_seed(seed), -2.0, 1.0)))
 
 
 def test_a_tiny_multiplier_does_not_blow_the_others_up() -> None:
@@ -138,7 +151,7 @@ def test_mixes_with_a_skip_and_mixes_of_convolutions_need_no_scale() -> None:
 
 
 def test_a_mixture_of_logits_is_folded_as_it_stands() -> None:
-    whole = tiny_supernet("3", num_nodes=2)
+    whole = tiny_supernet(num_nodes=2)
     net = PoseNet(whole, softmax_mixings(whole)).eval()
     fill(net, 5)
     check(net)
@@ -187,7 +200,7 @@ class TwoReaders(nn.Module):
         self.also = also
         self.convolution, self.norm, self.last = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
 
-    def forward(self, maps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, maps: Tensor) -> tuple[Tensor, ...]:
         between = self.convolution(maps)
         beside = {"nothing": maps, "output": between, "sum": maps + between if self.also == "sum" else maps}[self.also]
         twice = self.convolution(maps) if self.also == "again" else maps
