@@ -7,4 +7,5 @@
 - `figures`: all of these together; `matching` finds the person that a result is about
 - `visibility`: from which score on a keypoint can be trusted
 - `pairing`, `errors`, `diagnosis`: what goes wrong, keypoint by keypoint, and what it costs
+- `statistics`: what several seeds say of an arm, and of the difference of two
 """
