@@ -8,4 +8,5 @@
 - `visibility`: from which score on a keypoint can be trusted
 - `pairing`, `errors`, `diagnosis`: what goes wrong, keypoint by keypoint, and what it costs
 - `statistics`: what several seeds say of an arm, and of the difference of two
+- `agreement`: whether searches from several seeds found the same
 """
