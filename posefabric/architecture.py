@@ -147,7 +147,7 @@ class Architecture:
         return replace(self, genotypes=kept, backbone=backbone)
 
     def pruned(self, genotypes: Mapping[str, Genotype]) -> dict[str, Genotype]:
-        """Other genotypes of this network's fabrics without what leads nowhere, the backbone's by what the parts read."""
+        """Other genotypes of the same fabrics without what leads nowhere; the backbone's end where the parts read."""
         kept = {part: prune(self.space, genotypes[part]) for part in self.partition}
         if self.backbone.space is not None:
             wanted = used_strides(self.space, kept)

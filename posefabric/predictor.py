@@ -143,7 +143,8 @@ def load(path: str | Path) -> Predictor:
     """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
     run = Run(Path(path))
     net = PoseNet(run.architecture())
-    inherit(net, load_tensors(run.path / "weights.safetensors"))
+    recalibrated = load_tensors(run.norms_file) if run.norms_file.is_file() else {}
+    inherit(net, load_tensors(run.path / "weights.safetensors") | recalibrated)
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
     calibrated: float | None = run.record.get("visible_threshold")
     threshold = CONFIDENT if calibrated is None else calibrated

@@ -105,6 +105,11 @@ class Run:
     def architecture(self, name: str = "architecture.json") -> Architecture:
         return read_architecture(self.path / name)
 
+    @property
+    def norms_file(self) -> Path:
+        """Where the recalibrated norms of the net derived last are, if there are any: beside its architecture."""
+        return self.path / "architectures" / f"{self.record.get('derived')}.safetensors"
+
     def figures(self) -> dict[str, Any]:
         """What `evaluation.json` holds; empty before there is one."""
         file = self.path / "evaluation.json"

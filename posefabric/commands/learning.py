@@ -12,6 +12,7 @@ import typer
 
 from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
+from posefabric.budget import budget_macs, checked_budget
 from posefabric.commands.arguments import (
     Assignments,
     Category,
@@ -33,6 +34,10 @@ from posefabric.runs import Run, next_output
 
 logger = logging.getLogger(__name__)
 
+Budget = Annotated[
+    str | None, typer.Option(help="MACs of the whole net (150M, 1.2G), or a share of the supernet's (60%).")
+]
+
 
 def demo(output: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("demo")) -> Result:
     """The whole way on the embedded synthetic people: search, derive, train, evaluate, predict, report."""
@@ -49,6 +54,7 @@ def search(
         str | None, typer.Option(help="sync, first-order, second-order, gumbel, gumbel-hard, uniform or random.")
     ] = None,
     parts: Annotated[str | None, typer.Option(help="The partition of the body: 1, 3, 5, 8 or your own.")] = None,
+    budget: Budget = None,
     config: ConfigFile = None,
     set: Assignments = None,
     images: Images = None,
@@ -60,7 +66,7 @@ def search(
     from posefabric.engine.search import search as run_search
 
     flags = [f"search.strategy={strategy}"] * (strategy is not None) + [f"model.parts={parts}"] * (parts is not None)
-    settings = read_settings(recipe, config, [*(set or []), *flags])
+    settings = read_settings(recipe, config, [*(set or []), *flags, *_within(budget)])
     where = Where(images, category)
     train_people, val_people = (open_split(data, split, settings, where) for split in ("train", "val"))
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
@@ -73,29 +79,38 @@ def search(
 
 def derive(
     run: RunFolder,
-    method: Annotated[str, typer.Option(help="threshold or argmax.")] = "argmax",
+    method: Annotated[str, typer.Option(help="threshold, argmax or path.")] = "argmax",
+    budget: Budget = None,
     set: Assignments = None,
     output: Output = None,
 ) -> Result:
     """Derive another architecture from the same search; figures of the one before are dropped."""
-    from posefabric.engine.search import SUPERNET_FILE
+    from posefabric.engine.discretisation import SUPERNET_FILE
     from posefabric.models.cost import count
     from posefabric.reporting import write_report
     from posefabric.strategies.derive import derive as derive_architecture
+    from posefabric.strategies.derive import file_name
 
     opened = Run(run)
-    settings = override(opened.config, set or []).search
-    derived = derive_architecture(opened.architecture(SUPERNET_FILE), method, settings)
-    opened.save_architecture(derived, f"architectures/{method}.json")
+    settings = override(opened.config, [*(set or []), *_within(budget)]).search
+    found = opened.architecture(SUPERNET_FILE)
+    derived = derive_architecture(found, method, settings)
+    name = file_name(method, settings)
+    opened.note(derived=name, visible_threshold=None)
+    if opened.norms_file.is_file() and opened.architecture(f"architectures/{name}.json") != derived:
+        opened.norms_file.unlink()  # they fit the net that had this name before
+    opened.save_architecture(derived, f"architectures/{name}.json")
     opened.save_architecture(derived)
     opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
     shutil.rmtree(run / "pictures", ignore_errors=True)
     (run / "diagnosis.json").unlink(missing_ok=True)
-    opened.note(derived=method, visible_threshold=None)
     write_report([run], run / "report.html")
     if output is not None:
         write_text(output, documents.to_json(derived))
-    return Result({"macs": count(derived).macs}, output or run / "architecture.json")
+    figures = {"macs": count(derived).macs}
+    if settings.budget is not None:
+        figures["budget"] = budget_macs(settings.budget, count(found).macs)
+    return Result(figures, output or run / "architecture.json")
 
 
 def train(
@@ -150,6 +165,10 @@ def import_weights(
     run.finish()
     figures = {"used": len(imported.used), "dead": len(imported.dead), "missing": 0}
     return Result(figures, folder, text="\n".join(f"dead: {name}" for name in imported.dead))
+
+
+def _within(budget: str | None) -> list[str]:
+    return [] if budget is None else [f"search.budget={checked_budget(budget)}"]
 
 
 def _with_net(settings: Config, described: Architecture, assignments: list[str]) -> Config:

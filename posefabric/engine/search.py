@@ -11,28 +11,24 @@ import numpy as np
 import torch
 
 from posefabric.architecture import Architecture
-from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.data.sources import require_images
-from posefabric.engine.conclusion import conclude, measure
+from posefabric.engine.conclusion import conclude
+from posefabric.engine.discretisation import derived_net, discretise
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.skipping import SkippedImages
 from posefabric.engine.train import load_backbone
-from posefabric.models.net import PoseNet
-from posefabric.predictor import crop_settings, inherit
+from posefabric.predictor import crop_settings
 from posefabric.runs import Run
 from posefabric.strategies import strategy
-from posefabric.strategies.derive import derivation, derive
+from posefabric.strategies.derive import check_derivation
 from posefabric.strategies.protocol import StrategySetup
-
-SUPERNET_FILE = "supernet.json"
-"""The mixture that was found, beside the derived `architecture.json`; the weights fit both."""
 
 
 def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, Any]:
-    """Search in a run folder. Gives the figures of the derived net with inherited weights, and the mixture's."""
+    """Search in a run folder; the figures of the derived net, and of the mixture it comes from (`discretise`)."""
     began = time.monotonic()
     settings = config.search
     require_images(train, val)
@@ -40,7 +36,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     engine = build_engine(config, settings.precision)
     torch.manual_seed(config.seed)
     chosen = strategy(settings.strategy)
-    derivation(settings.derive)  # a misspelt name is told now, not after the search
+    check_derivation(supernet, settings)  # told now, not after the search
     shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
     plan, *_ = [Plan.of(settings, len(share)) for share in shares]  # the weights' share sets the length
     view = crop_settings(config, supernet, augmented=True)
@@ -58,26 +54,14 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
             yield weight_batch, next(iter(architecture_batch), None)
 
     def score(architecture: Architecture) -> float:
-        return evaluate(_derived_net(architecture, learner.net), val, config, device)["AP"]
+        return evaluate(derived_net(architecture, learner.net), val, config, device)["AP"]
 
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.net, val, config, device))
-    found = learner.choose(score)
-    derived = derive(found, settings.derive, settings)
-    run.save_architecture(found, SUPERNET_FILE)
-    run.save_architecture(derived)
-    run.save_architecture(derived, f"architectures/{settings.derive}.json")
-    save_tensors(run.path / "weights.safetensors", learner.net.state_dict())
-    mixture = {f"mixture/{name}": value for name, value in evaluate(learner.net, val, config, device).items()}
-    figures = measure(run, _derived_net(derived, learner.net).to(device), val, config) | mixture
-    run.save_figures(figures)
+    count = settings.recalibration_batches
+    seen = (skipped.noted(batch).to(device) for batch in sources[0].batches(Plan(count, max(count, 1)), 0))
+    figures = discretise(run, config, learner.choose(score), learner.net, val, seen)
     conclude(run, began)
     return figures
-
-
-def _derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:
-    net = PoseNet(architecture)
-    inherit(net, supernet.state_dict())
-    return net
 
 
 def _shares(count: int, architecture_share: float, seed: int) -> list[Sequence[int]]:

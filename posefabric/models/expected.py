@@ -80,7 +80,7 @@ class _Lattice:
     def __call__(
         self, inputs: Chances, edges: Chances, wanted: Mapping[int, Tensor | float]
     ) -> tuple[Float[Tensor, " P"], Chances]:
-        """Expected MACs of each fabric's cells, and the chance that each map is read; `wanted`: those of the outputs."""
+        """Expected MACs of each fabric's cells, and the chance that each map is read; `wanted` has the outputs'."""
         sites = self.space.sites()
         first = inputs[sites[0].name]
         one = first.new_ones(len(first))

@@ -51,8 +51,9 @@ def headline_figures(run: RunNotes) -> Iterator[tuple[str, str]]:
         if _is_number(run.evaluation.get(name)):
             value = run.evaluation[name]
             yield name, f"{value:.3f}" if name == "AP" else f"{value:.1f} %"
-    if _is_number(run.evaluation.get("mixture/PCK@0.2")):
-        yield "PCK@0.2 of the mixture", f"{run.evaluation['mixture/PCK@0.2']:.1f} %"
+    for stage, name in (("mixture", "of the mixture"), ("inherited", "before its norms were recalibrated")):
+        if _is_number(run.evaluation.get(f"{stage}/PCK@0.2")):
+            yield f"PCK@0.2 {name}", f"{run.evaluation[f'{stage}/PCK@0.2']:.1f} %"
     if isinstance(run.evaluation.get("boxes"), str):
         yield "Persons from", run.evaluation["boxes"]
     for key, name in (("parameters", "Parameters"), ("macs", "MACs")):

@@ -16,7 +16,7 @@ from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import choice_costs
 from posefabric.space import SearchSpace
-from posefabric.strategies.fitting import fit
+from posefabric.strategies.fitting import affordable, fit
 from posefabric.strategies.paths import best_path
 
 Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]
@@ -106,6 +106,14 @@ def derivation(name: str) -> Method:
     if name not in METHODS:
         raise unknown_name("derivation method", name, tuple(METHODS))
     return METHODS[name]
+
+
+def check_derivation(whole: Architecture, settings: SearchSettings) -> None:
+    """Raise what `derive` would for any mixture of a supernet: an unknown method, a budget that nothing fits in."""
+    derivation(settings.derive)
+    if settings.budget is not None:
+        costs = choice_costs(whole)
+        affordable(costs, budget_macs(settings.budget, costs.whole))
 
 
 def file_name(method: str, settings: SearchSettings) -> str:

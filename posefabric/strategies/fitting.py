@@ -42,33 +42,52 @@ def fit(costs: ChoiceCosts, least: Genotypes, preferred: Genotypes, budget: int)
     `least` is kept if it can be paid, then what a method prefers, then all else by weight. A budget below the smallest
     reachable cost raises `UserError("bad-value")` that names it.
     """
-    architecture = costs.architecture
-    if costs.macs(architecture.pruned(least)) > budget:
+    filling = _Filling(costs, budget)
+    if filling.cost(least) > budget:
         least = affordable(costs, budget)
-    ranked = _ranked(architecture.fabrics(), least, preferred)
-
-    def cost(kept: Genotypes) -> int:
-        return costs.macs(architecture.pruned(kept))
-
-    def first(number: int) -> dict[str, Genotype]:
-        return with_choices(costs, least, ranked[:number])
-
-    number = bisect.bisect_right(range(len(ranked) + 1), budget, key=lambda n: cost(first(n))) - 1
-    kept = first(number)
-    for choice in ranked[number:]:
-        reached = cost(kept)
-        if reached >= ENOUGH * budget:
+    ranked = _ranked(costs.architecture.fabrics(), least, preferred)
+    kept = filling.filled(least, ranked)
+    for choice in ranked:  # a stage of the backbone is dear: what needs it may have to come first
+        if filling.cost(kept) >= EXPECTED * budget:
             break
-        more = with_choices(costs, kept, [choice])
-        kept = more if reached < cost(more) <= budget else kept
-    if cost(kept) < EXPECTED * budget:
-        logger.warning(
-            "the derived net costs %d MACs, %.0f %% of the budget of %d: no further choice fits, and widths stay",
-            cost(kept),
-            100 * cost(kept) / budget,
-            budget,
-        )
-    return architecture.pruned(kept)
+        if not _holds(kept, choice) and filling.cost(base := with_choices(costs, least, [choice])) <= budget:
+            other = filling.filled(base, [further for further in ranked if further != choice])
+            kept = max(kept, other, key=filling.cost)
+    filling.tell_if_short(kept)
+    return costs.architecture.pruned(kept)
+
+
+class _Filling(NamedTuple):
+    """Adds choices as long as a budget pays for them."""
+
+    costs: ChoiceCosts
+    budget: int
+
+    def cost(self, kept: Genotypes) -> int:
+        return self.costs.macs(self.costs.architecture.pruned(kept))
+
+    def filled(self, base: Genotypes, ranked: list[Choice]) -> dict[str, Genotype]:
+        """As many of the first choices as fit; then, up to nearly the whole budget, each later one that fits."""
+
+        def first(number: int) -> dict[str, Genotype]:
+            return with_choices(self.costs, base, ranked[:number])
+
+        number = bisect.bisect_right(range(len(ranked) + 1), self.budget, key=lambda n: self.cost(first(n))) - 1
+        kept = first(number)
+        for choice in ranked[number:]:
+            reached = self.cost(kept)
+            if reached >= ENOUGH * self.budget:
+                break
+            more = with_choices(self.costs, kept, [choice])
+            kept = more if reached < self.cost(more) <= self.budget else kept
+        return kept
+
+    def tell_if_short(self, kept: Genotypes) -> None:
+        reached = self.cost(kept)
+        if reached < EXPECTED * self.budget:
+            share = 100 * reached / self.budget
+            found = f"the derived net costs {reached} MACs, {share:.0f} % of the budget of {self.budget}"
+            logger.warning("%s: no further choice fits, and widths stay", found)
 
 
 def affordable(costs: ChoiceCosts, budget: int) -> dict[str, Genotype]:
@@ -97,7 +116,9 @@ def with_choices(costs: ChoiceCosts, kept: Genotypes, added: list[Choice]) -> di
     """Genotypes with further choices of the mixture."""
     found = {name: genotype.cells for name, (_, genotype) in costs.architecture.fabrics().items()}
     inputs = {(f, site): dict(cell.inputs) for f, genotype in kept.items() for site, cell in genotype.cells.items()}
-    edges = {(f, site): [*map(dict, cell.edges)] for f, genotype in kept.items() for site, cell in genotype.cells.items()}
+    edges = {
+        (f, site): [*map(dict, cell.edges)] for f, genotype in kept.items() for site, cell in genotype.cells.items()
+    }
     for fabric, site, edge, name in added:
         cell = found[fabric][site]
         if edge is None:

@@ -35,14 +35,15 @@ class Synchronous(SingleLevel):
         }
         super().__init__(setup, net, [group])
         self._search, self._num_steps = search, setup.num_steps
-        if search.entropy or search.beta_decay:
-            self._weights.penalty = ArchitectureTerms(net, search, setup.num_steps)
+        self._terms = ArchitectureTerms(net, search, setup.num_steps)
+        if self._terms.active:
+            self._weights.penalty = self._terms
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         learns = architecture_learns(self._search, step, self._num_steps)
         for parameter in self._parameters:
             parameter.requires_grad_(learns)
-        return super().step(weight_batch, architecture_batch, step)
+        return super().step(weight_batch, architecture_batch, step) | self._terms.figures()
 
 
 class FirstOrder:
@@ -81,12 +82,13 @@ class FirstOrder:
         figures: dict[str, float] = {}
         if architecture_learns(self._search, step, self._num_steps):
             figures["architecture_loss"] = self._learn_architecture(weight_batch, architecture_batch, step)
-        return self._learn_weights(weight_batch, step) | figures | health(self._weights.bare_net, before)
+        figures |= self._learn_weights(weight_batch, step)
+        return figures | health(self._weights.bare_net, before) | self._terms.figures()
 
     def _learn_architecture(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> float:
         self._weights.net.train()
         loss, gradients = self._gradients(weight_batch, architecture_batch, step)
-        if self._search.entropy or self._search.beta_decay:
+        if self._terms.active:
             further = torch.autograd.grad(self._terms(step), self._parameters, materialize_grads=True)
             gradients = [gradient + term for gradient, term in zip(gradients, further, strict=True)]
         for parameter, gradient in zip(self._parameters, gradients, strict=True):

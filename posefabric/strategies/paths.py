@@ -66,9 +66,7 @@ def best_path(space: SearchSpace, genotype: Genotype, price: Price | None = None
     return Genotype(kept)
 
 
-def _best_cell(
-    space: SearchSpace, site: Site, cell: CellChoice, price: Price | None, trellis: _Trellis
-) -> CellChoice:
+def _best_cell(space: SearchSpace, site: Site, cell: CellChoice, price: Price | None, trellis: _Trellis) -> CellChoice:
     costs = price.cells[site.name] if price else None
     gains = _gains(cell.inputs, price, costs.inputs if costs else {})
     slot, score = trellis.best(site, gains)

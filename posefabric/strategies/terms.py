@@ -10,6 +10,7 @@ from torch import Tensor
 
 from posefabric.config import SearchSettings
 from posefabric.models.net import PoseNet
+from posefabric.strategies.cost import ComputeTerm
 from posefabric.strategies.health import relative_entropy, softmax_mixings_of
 
 
@@ -19,16 +20,27 @@ def architecture_learns(settings: SearchSettings, step: int, num_steps: int) -> 
 
 
 class ArchitectureTerms:
-    """The entropy and the beta-decay of a net's mixtures, weighted as configured for each step of a search."""
+    """Entropy and beta-decay of a net's mixtures and what it is expected to cost, weighted as configured.
+
+    `active` says whether any of them counts at all. Where a budget or a cost objective is set, `figures` has the
+    expected MACs.
+    """
 
     def __init__(self, net: PoseNet, settings: SearchSettings, num_steps: int) -> None:
         self.net, self.settings, self.num_steps = net, settings, num_steps
+        costs = settings.cost_objective != "none"
+        self.active = bool(settings.entropy or settings.beta_decay or costs)
+        self._compute = ComputeTerm(net, settings) if costs or settings.budget is not None else None
 
     def __call__(self, step: int) -> Tensor:
         progress = (step + 1) / self.num_steps
-        return self.settings.entropy * max(0.0, 2 * progress - 1) * mean_entropy(
-            self.net
-        ) + self.settings.beta_decay * progress * total_logsumexp(self.net)
+        total = self.settings.entropy * max(0.0, 2 * progress - 1) * mean_entropy(self.net)
+        total = total + self.settings.beta_decay * progress * total_logsumexp(self.net)
+        return total if self._compute is None else total + self._compute()
+
+    def figures(self) -> dict[str, float]:
+        """What the mixture as it stands is expected to cost."""
+        return {} if self._compute is None else {"expected_macs": self._compute.expected_macs()}
 
 
 def mean_entropy(net: PoseNet) -> Tensor:

@@ -43,12 +43,14 @@ def test_a_search_leaves_a_whole_run_folder(name: str, tmp_path: Path) -> None:
     assert run.architecture() == derive(mixture, config.search.derive, config.search)
     weights = load_tensors(run.path / "weights.safetensors")
     val = small_people(6, seed=1)
-    for architecture, prefix in ((run.architecture(), ""), (mixture, "mixture/")):
-        net = PoseNet(architecture)
-        inherit(net, weights)
+    nets = {"": load(run.path).net}
+    for architecture, prefix in ((run.architecture(), "inherited/"), (mixture, "mixture/")):
+        nets[prefix] = PoseNet(architecture)
+        inherit(nets[prefix], weights)
+    for prefix, net in nets.items():
         figures = evaluate(net, val, config)
         assert {key: run.figures()[prefix + key] for key in figures} == pytest.approx(figures, abs=1e-3, nan_ok=True)
-    assert load(run.path).net.architecture == run.architecture()
+    assert nets[""].architecture == run.architecture()
 
 
 class Watching(FirstOrder):

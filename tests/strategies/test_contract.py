@@ -25,6 +25,16 @@ every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 STRICT = ("search.ema_decay=0.8", "search.clip_norm=0.1", "search.weight_decay=0.1", "search.warmup=0.3")
 """Everything that has a state of its own."""
 
+FEW_PATHS = {
+    "gumbel-hard": (
+        "model.fabric.keep=1",
+        "backbone.name=resnet18",
+        "backbone.pretrained=false",
+        "search.lr=3e-3",
+    )
+}
+"""A space in which 32 steps meet every path often: one cell after a plain backbone. Deep fabrics need far more steps."""
+
 
 def advance(learner: Strategy, config: Config, steps: range) -> None:
     batches = training_stream(config, 6)
@@ -38,7 +48,9 @@ def never(_: Architecture) -> float:
 
 @every_strategy
 def test_the_training_loss_falls(name: str) -> None:
-    config = small_config("search.lr=1e-2", "search.schedule=constant", "search.architecture_lr=1e-2")
+    config = small_config(
+        "search.lr=1e-2", "search.schedule=constant", "search.architecture_lr=1e-2", *FEW_PATHS.get(name, ())
+    )
     learner = new_strategy(name, config)
     batches = training_stream(config, 4)
     losses = [learner.step(batches[step % 4], batches[(step + 1) % 4], step)["loss"] for step in range(32)]
@@ -96,7 +108,7 @@ def test_a_derived_net_inherits_the_weights_of_the_search(name: str, method: str
     inherit(derived, state)
     assert derived.state_dict().keys() <= state.keys()
     assert all(torch.equal(tensor, state[key]) for key, tensor in derived.state_dict().items())
-    assert (len(derived.state_dict()) < len(state)) == (method == "argmax" or name != "uniform")
+    assert (len(derived.state_dict()) < len(state)) == (method != "threshold" or name != "uniform")
 
 
 @every_strategy
