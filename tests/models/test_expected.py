@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from strategies_architecture import searches, tiny_supernet
+from strategies_architecture import Search, searches, tiny_supernet
 
 from posefabric.architecture import Architecture, Backbone, supernet
 from posefabric.genotype import CellChoice, Genotype
@@ -64,18 +61,83 @@ def _there(weights: object) -> dict[str, float]:
     return {name: weight for name, weight in dict(weights).items() if weight > 0}  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    ("name", "nets", "every"),
+    [("fabric", 500, 25), ("fabric, own alphas, two nodes", 100, 20), ("mobilenet", 100, 10)],
+)
+def test_certain_choices_cost_what_the_counter_counts(name: str, nets: int, every: int) -> None:
+    """Drawn nets, `zero` among the choices of every other; of some the whole net is built and counted."""
+    net, costs = undecided(WHOLES[name]), choice_costs(WHOLES[name])
+    expected, draw, compared = ExpectedMacs(costs), torch.Generator().manual_seed(0), 0
+    while compared < nets:
+        decide(net, draw, zero=compared % 2 == 0)
+        derived = one_hot(net)
+        if derived is None:
+            continue
+        macs = expected(net).item()
+        assert macs == costs.macs({name: genotype for name, (_, genotype) in derived.fabrics().items()})
+        if compared % every == 0:
+            assert macs == count(derived).macs
+        compared += 1
+
+
 @pytest.mark.parametrize("name", WHOLES)
-def test_x(name):
-    net = undecided(WHOLES[name]); costs = choice_costs(WHOLES[name]); expected = ExpectedMacs(costs)
-    draw = torch.Generator().manual_seed(0)
-    a=b=c=0; n=0; valid=0
-    for i in range(60):
-        decide(net, draw, zero=i % 3 == 0)
-        t=time.time(); f=one_hot(net); a+=time.time()-t
-        if f is None: continue
-        valid+=1
-        t=time.time(); e=float(expected(net)); b+=time.time()-t
-        t=time.time(); k=count(f).macs; c+=time.time()-t
-        assert e==k, (e,k)
-        assert costs.macs({n: g for n,(_,g) in f.fabrics().items()})==k
-    print(name, valid, a,b,c, costs.whole, count(WHOLES[name]).macs)
+def test_the_table_of_choices_sums_to_the_whole_net(name: str) -> None:
+    assert choice_costs(WHOLES[name]).whole == count(WHOLES[name]).macs
+
+
+@settings(max_examples=5, deadline=None)
+@given(searches())
+def test_the_table_holds_for_whatever_is_kept(search: Search) -> None:
+    (found,) = search.found
+    genotypes = {name: genotype for name, (_, genotype) in found.fabrics().items()}
+    assert choice_costs(search.whole).macs(genotypes) == count(found).macs
+
+
+def test_a_net_cut_off_by_zero_costs_its_backbone_and_heads() -> None:
+    whole = WHOLES["mobilenet"]
+    net, costs = undecided(whole), choice_costs(whole)
+    for parameter in net.architecture_parameters():
+        parameter.data = torch.where(torch.arange(parameter.shape[-1]) == 0, 0.0, -1e4).expand(parameter.shape)
+    assert ExpectedMacs(costs)(net).item() == costs.backbone[4] + sum(costs.heads.values())
+
+
+def test_one_mixed_cell_costs_the_mean_of_its_draws() -> None:
+    """A head of one cell: no two chances depend on each other, so the expectation is exact."""
+    space = SearchSpace(num_layers=6, first_layer=5, last_layer=6, base_channels=2, strides=(4, 8))
+    whole = supernet(COCO17, COCO17.partition("1"), Backbone("mobilenetv2_100"), space, (64, 64), vector_dim=3)
+    net, costs = undecided(whole), choice_costs(whole)
+    for parameter in net.architecture_parameters():
+        torch.nn.init.normal_(parameter)
+    (beta,) = (torch.softmax(p.double(), 0).tolist() for p in net.architecture_parameters() if p.ndim == 1)
+    (alpha,) = (torch.softmax(p[0].double(), 0).tolist() for p in net.architecture_parameters() if p.ndim == 2)
+    mean = 0.0
+    for source, chance in zip(space.sites()[0].sources, beta, strict=True):
+        for operation, share in zip(space.operations, alpha, strict=True):
+            cell = CellChoice({source.slot: 1.0}, ({} if operation == "zero" else {operation: 1.0},))
+            cut = costs.backbone[4] + sum(costs.heads.values())
+            kept = {"all": Genotype({"layer5_stride4": cell})}
+            mean += chance * share * (cut if operation == "zero" else costs.macs(kept))
+    assert ExpectedMacs(costs)(net).item() == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_every_logit_has_the_slope_that_differences_show(name: str) -> None:
+    net = undecided(WHOLES[name])
+    expected = ExpectedMacs(choice_costs(WHOLES[name]))
+    draw = torch.Generator().manual_seed(1)
+    for parameter in net.architecture_parameters():
+        parameter.data = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+    net.zero_grad()
+    expected(net).backward()
+    for parameter in list(net.architecture_parameters())[:: len(WHOLES)]:
+        direction = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+        with torch.no_grad():
+            ends = []
+            for sign in (1, -1):
+                parameter += sign * 1e-5 * direction
+                ends.append(expected(net).item())
+                parameter -= sign * 1e-5 * direction
+        assert parameter.grad is not None
+        slope = (parameter.grad * direction).sum().item()
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-4, abs=1.0)

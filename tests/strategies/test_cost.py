@@ -32,7 +32,7 @@ def test_the_band_costs_nothing_inside_and_its_logarithm_outside() -> None:
 
 
 def shares_of(name: str, num_steps: int, *assignments: str) -> list[float]:
-    """Expected MACs after every step of a search, as shares of the supernet's; it begins at 56 %, or without zero 64 %."""
+    """Expected MACs after every step of a search, as shares of the supernet's; even mixtures begin at 56 to 64 %."""
     config = small_config("search.architecture_lr=0.2", "model.fabric.base_channels=8", *assignments)
     learner = new_strategy(name, config)
     batches = training_stream(config, 2)
