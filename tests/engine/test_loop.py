@@ -20,9 +20,10 @@ from posefabric.optimization import WeightLearner
 from posefabric.runs import Run
 
 STATEFUL = ("clip_norm=0.1", "ema_decay=0.8", "epochs=3", "weight_decay=0.01")
-ARMS = ("sync", "first-order", "train")
-INTERVAL = {"sync": 3, "first-order": 1, "train": 3}
-"""Checkpoints follow every so many steps: 12 persons in batches of 4, of which first-order holds out half."""
+BILEVEL = ("first-order", "second-order", "gumbel", "gumbel-hard")
+ARMS = ("sync", *BILEVEL, "train")
+INTERVAL = {"sync": 3, "train": 3} | dict.fromkeys(BILEVEL, 1)
+"""Checkpoints follow every so many steps: 12 persons in batches of 4, of which bilevel strategies hold out half."""
 
 
 class Crash(Exception):  # noqa: N818  what happens to a run, not an error of ours
@@ -31,7 +32,8 @@ class Crash(Exception):  # noqa: N818  what happens to a run, not an error of ou
 
 def arm_config(arm: str, *more: str) -> Config:
     sections = [f"{section}.{setting}" for section in ("search", "train") for setting in STATEFUL]
-    strategy = [] if arm == "train" else [f"search.strategy={arm}"]
+    terms = ["search.entropy=0.1", "search.beta_decay=0.1", "search.warmup_architecture=0.3"]
+    strategy = [] if arm == "train" else [f"search.strategy={arm}", *terms * (arm in BILEVEL[1:])]
     return small_config(*sections, *strategy, *more)
 
 
@@ -88,7 +90,18 @@ def crash_in(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, call: int)
     monkeypatch.setattr(module, name, failing)
 
 
-@pytest.mark.parametrize(("arm", "workers"), [("sync", 0), ("first-order", 2), ("train", 0), ("train", 2)])
+@pytest.mark.parametrize(
+    ("arm", "workers"),
+    [
+        ("sync", 0),
+        ("first-order", 2),
+        ("second-order", 0),
+        ("gumbel", 0),
+        ("gumbel-hard", 0),
+        ("train", 0),
+        ("train", 2),
+    ],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     arm: str, workers: int, tmp_path: Path, uninterrupted: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

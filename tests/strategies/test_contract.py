@@ -33,7 +33,7 @@ FEW_PATHS = {
         "search.lr=3e-3",
     )
 }
-"""A space in which 32 steps meet every path often: one cell after a plain backbone. Deep fabrics need far more steps."""
+"""A space in which 32 steps meet every path often: one cell after a plain backbone. Deep fabrics need far more."""
 
 
 def advance(learner: Strategy, config: Config, steps: range) -> None:
