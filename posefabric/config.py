@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from posefabric import documents
 from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
@@ -231,11 +231,12 @@ class SearchSettings(Optimization):
     cost_weight: NotNegative = 2.0
     recalibration_batches: Annotated[int, Field(ge=0)] = 16
 
-    @model_validator(mode="after")
-    def _check_band(self) -> SearchSettings:
-        if self.cost_objective == "band" and self.budget is None:
-            raise ValueError("cost_objective=band needs a budget, such as budget=60%")
-        return self
+    @field_validator("cost_objective")
+    @classmethod
+    def _check_band(cls, objective: str, others: ValidationInfo) -> str:
+        if objective == "band" and others.data.get("budget") is None:
+            raise ValueError("a band needs a budget, such as search.budget=60%")
+        return objective
 
 
 class EvaluationSettings(Settings):
