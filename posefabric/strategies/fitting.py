@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from posefabric.architecture import BACKBONE
+from posefabric.architecture import BACKBONE, Architecture
 from posefabric.errors import UserError
-from posefabric.genotype import CellChoice, Genotype
+from posefabric.genotype import CellChoice, Genotype, used_features, used_strides
 from posefabric.models.choices import ChoiceCosts
 from posefabric.strategies.paths import Price, best_path, log_shares
 
@@ -93,16 +93,16 @@ class _Filling(NamedTuple):
 def affordable(costs: ChoiceCosts, budget: int) -> dict[str, Genotype]:
     """The likeliest of the nets of one path per part that a budget pays, over all depths of the backbone."""
     candidates, cheapest = [], []
-    for coarsest in costs.architecture.space.input_strides:
-        cheapest.append(_macs_of_paths(costs, coarsest, 1.0))
+    for strides in _readable(costs.architecture):
+        cheapest.append(_macs_of_paths(costs, strides, 1.0))
         if cheapest[-1] > budget:
             continue
         weight, step = 1.0, 0.5
         for _ in range(PRICE_STEPS):
-            if _macs_of_paths(costs, coarsest, weight - step) <= budget:
+            if _macs_of_paths(costs, strides, weight - step) <= budget:
                 weight -= step
             step /= 2
-        candidates.append(_paths(costs, coarsest, weight))
+        candidates.append(_paths(costs, strides, weight))
     if not candidates:
         raise UserError(
             "bad-value",
@@ -154,23 +154,32 @@ def _holds(genotypes: Genotypes, choice: Choice) -> bool:
     return cell is not None and choice.name in (cell.inputs if choice.edge is None else cell.edges[choice.edge])
 
 
-def _paths(costs: ChoiceCosts, coarsest: int, weight: float) -> dict[str, Genotype]:
-    """One path per part at a price; a fabric backbone is read at the stride `coarsest` alone, others down to it."""
-    fabrics, unit = costs.architecture.fabrics(), costs.whole / 100
-    readable = [s for s in costs.architecture.space.input_strides if s <= coarsest]
-    if BACKBONE in fabrics:
-        readable = [coarsest]
-    found = {}
-    for name, (space, genotype) in fabrics.items():
+def _readable(architecture: Architecture) -> list[tuple[int, ...]]:
+    """Sets of strides to which reading may be restricted so that every part still reads something.
+
+    A named backbone is cut behind the coarsest stride; of one that is a fabric a single stride costs least.
+    """
+    used = {part: set(used_features(architecture.space, g)) for part, g in architecture.genotypes.items()}
+    strides = used_strides(architecture.space, architecture.genotypes)
+    cuts = [strides[: i + 1] for i in range(len(strides))]
+    if architecture.backbone.space is not None:
+        cuts = [*((stride,) for stride in strides), strides]
+    return [cut for cut in cuts if all(read & set(cut) for read in used.values())]
+
+
+def _paths(costs: ChoiceCosts, strides: tuple[int, ...], weight: float) -> dict[str, Genotype]:
+    """One path per part at a price, from features of these strides."""
+    found, unit = {}, costs.whole / 100
+    for name, (space, genotype) in costs.architecture.fabrics().items():
         features = dict.fromkeys(space.input_strides, 0)
         if name != BACKBONE:
-            features = {s: costs.laterals[name][s] for s in readable}
+            features = {stride: costs.laterals[name][stride] for stride in strides}
         found[name] = best_path(space, genotype, Price(costs.cells[name], features, weight, unit))
     return found
 
 
-def _macs_of_paths(costs: ChoiceCosts, coarsest: int, weight: float) -> int:
-    return costs.macs(costs.architecture.pruned(_paths(costs, coarsest, weight)))
+def _macs_of_paths(costs: ChoiceCosts, strides: tuple[int, ...], weight: float) -> int:
+    return costs.macs(costs.architecture.pruned(_paths(costs, strides, weight)))
 
 
 def _log_likelihood(costs: ChoiceCosts, paths: Genotypes) -> float:

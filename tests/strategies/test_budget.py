@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies_architecture import tiny_supernet
 
 from posefabric import documents
-from posefabric.architecture import Architecture, Backbone, supernet
+from posefabric.architecture import Architecture, Backbone, fabric_backbone, supernet
 from posefabric.budget import budget_macs
 from posefabric.config import SearchSettings
 from posefabric.errors import UserError
@@ -169,6 +169,21 @@ def test_a_budget_too_coarse_to_use_is_told(caplog: pytest.LogCaptureFixture) ->
     macs = count(derived).macs
     assert f"the derived net costs {macs} MACs" in caplog.text
     assert macs == count(whole("mobilenet")).macs
+
+
+@every_method
+@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("boundary", ["repeat", "omit"])
+def test_short_heads_that_read_few_strides_have_budgets_too(method: str, keep: int, boundary: str) -> None:
+    backbone = fabric_backbone(SearchSpace.backbone(1, num_layers=6, keep=3))
+    space = replace(SearchSpace.head(4, keep=keep), boundary=boundary)  # type: ignore[arg-type]
+    found = supernet(COCO17, COCO17.partition("1"), backbone, space, (64, 64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(derive_module, "choice_costs", choice_costs)
+        with pytest.raises(UserError, match="the smallest reachable cost") as caught:
+            derive(found, method, within("1"))
+        least = int(caught.value.allowed.split()[2].rstrip(","))
+        assert count(derive(found, method, within(str(least)))).macs == least
 
 
 def test_the_best_path_is_the_likeliest_of_all() -> None:
