@@ -16,15 +16,22 @@ from posefabric.skeletons import SKELETONS, Skeleton
 
 Pair = tuple[str, str]
 
+LISTED = 8
+"""How many names a remark lists of many."""
+
 
 @dataclass(frozen=True)
 class Category:
-    """A category of the file. Without a skeleton its annotations are no persons."""
+    """A category of the file. Without a skeleton its annotations are no persons.
+
+    `remark` says which mirror pairs were guessed where the file names none.
+    """
 
     id: int
     name: str
     skeleton: Skeleton | None
     place: Place
+    remark: str | None = None
 
 
 def read_category(findings: Findings, place: Place, category_id: int, fields: dict[str, Any]) -> Category:
@@ -33,7 +40,8 @@ def read_category(findings: Findings, place: Place, category_id: int, fields: di
     name = name if isinstance(name, str) and name else str(category_id)
     names = _keypoint_names(findings, place.at("keypoints"), fields["keypoints"]) if "keypoints" in fields else None
     skeleton = _skeleton(findings, place, name, names, fields) if names is not None else None
-    return Category(category_id, name, skeleton, place)
+    guessed = skeleton is not None and "flip_pairs" not in fields and skeleton not in SKELETONS.values()
+    return Category(category_id, name, skeleton, place, _guess_told(name, skeleton) if guessed and skeleton else None)
 
 
 def _skeleton(findings: Findings, place: Place, name: str, names: tuple[str, ...], fields: dict[str, Any]) -> Skeleton:
@@ -49,7 +57,7 @@ def _skeleton(findings: Findings, place: Place, name: str, names: tuple[str, ...
         if known.keypoints == names:
             return known
     if pairs is None:
-        pairs = _guessed_pairs(findings, name, names)
+        pairs = naming.guess_mirror_pairs(names)
     return Skeleton(names, name, mirror_pairs=pairs, limbs=limbs, sigmas=sigmas)
 
 
@@ -155,15 +163,19 @@ def _sigmas(findings: Findings, place: Place, value: Any, names: Sequence[str]) 
     return tuple(float(sigma) for sigma in value) if findings.counts["bad-sigmas"] == 0 else ()
 
 
-def _guessed_pairs(findings: Findings, name: str, names: Sequence[str]) -> tuple[Pair, ...]:
-    pairs = naming.guess_mirror_pairs(names)
-    alone = ", ".join(naming.unpaired(names, pairs)) or "none"
-    listed = ", ".join(f"{first} and {second}" for first, second in pairs) or "none"
-    findings.remarks.append(
-        f"category '{name}' has no flip_pairs; guessed from the names: {listed}; "
-        f"taken to lie on the middle line: {alone}"
+def _guess_told(name: str, skeleton: Skeleton) -> str:
+    pairs = [f"{first} and {second}" for first, second in skeleton.mirror_pairs]
+    alone = naming.unpaired(skeleton.keypoints, skeleton.mirror_pairs)
+    return (
+        f"category '{name}' has no flip_pairs; guessed from the names: {_listed(pairs)}; "
+        f"taken to lie on the middle line: {_listed(alone)}"
     )
-    return pairs
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few of many names, and how many there are."""
+    shortened = [*names[:LISTED], f"... ({len(names)} in all)"] if len(names) > LISTED + 1 else names
+    return ", ".join(shortened) or "none"
 
 
 def _is_pair_of(kind: type, value: Any) -> bool:
