@@ -296,6 +296,6 @@ def test_guessed_pairs_are_told_of_the_category_that_is_read_and_of_no_given_ske
     assert "hand" not in caplog.text
     caplog.clear()
     coco.load(path, skeleton=Skeleton(keypoints=("left_ear", "right_ear", "tail")), category="cat")
-    assert "guessed" not in caplog.text
+    assert "guessed from" not in caplog.text
     coco.load(path, category="hand")
     assert "finger_7, ... (30 in all)" in caplog.text
