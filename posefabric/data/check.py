@@ -162,7 +162,7 @@ def _compare_sizes(findings: Findings, place: Place, given: Size, true: Size) ->
     if given != true:
         found = f"width {given[0]:g}, height {given[1]:g}"
         expected = f"width {true[0]:g}, height {true[1]:g}, those of the upright picture"
-        turned = "the picture is turned (EXIF orientation): write its upright size and annotate in its pixels"
+        turned = "the two are exchanged, as for pictures turned by EXIF: write the upright size, annotate in its pixels"
         findings.add("size-differs", place, found, expected, turned if given == true[::-1] else "")
 
 
