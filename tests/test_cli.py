@@ -108,6 +108,8 @@ def test_python_offers_the_commands_under_their_names() -> None:
     for function in COMMANDS:
         if function.__name__ not in ("recipes", "explain"):  # `posefabric.recipes` is the module
             assert getattr(posefabric, function.__name__) is function
+    for function in DATA_COMMANDS:
+        assert getattr(posefabric, f"data_{function.__name__.rstrip('_')}") is function
 
 
 def test_the_version_is_printed() -> None:
