@@ -1,7 +1,7 @@
 """One pose a person: of poses in an image that tell of the same person, the best is kept (OKS suppression).
 
-Where it stands in the walk: between the poses found in detected boxes and COCO's metrics; poses of annotated boxes need
-it no less, for boxes of a crowd lead to the same person.
+Where it stands in the walk: between the poses found in detected boxes and COCO's metrics. Annotated boxes are different
+persons already; there nothing is suppressed, though HRNet's code does it, and every person keeps a pose.
 """
 
 from __future__ import annotations
