@@ -112,7 +112,7 @@ def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
 
 def _talk(quiet: bool) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    logging.getLogger("posefabric").setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.getLogger("posefabric").setLevel(logging.ERROR if quiet else logging.INFO)
 
 
 def _print(result: commands.Result, as_json: bool) -> None:

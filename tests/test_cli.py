@@ -474,6 +474,15 @@ def test_in_a_process_of_its_own_stdout_holds_the_json_and_nothing_else(walk: Wa
     assert err == ""
 
 
+def test_quiet_leaves_out_warnings_too(walk: Walk, tmp_path: Path) -> None:
+    line = ("data", "init", "val.json", "--output")
+    for options, silent in (((), False), (("--quiet",), True)):
+        process = launch(*line, str(tmp_path / f"{silent}.yaml"), *options, folder=walk.folder)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert (err == "") == silent
+
+
 def test_an_interrupted_command_exits_130_and_leaves_a_checkpoint(walk: Walk) -> None:
     line = ("train", "data.yaml", "--architecture", "searched", *FAST, "--set", "train.epochs=2000", "--output", "cut")
     process = launch(*line, folder=walk.folder)
