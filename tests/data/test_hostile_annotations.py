@@ -130,3 +130,47 @@ def test_reading_takes_at_most_ten_times_the_file(name: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     growth, _ = map(int, done.stdout.split())
     assert growth < 10 * path.stat().st_size
+
+
+def test_a_key_written_twice_many_times_is_told_in_no_time(tmp_path: Path) -> None:
+    """Twice as many keys take about twice as long, not four times; a quadratic reader needs minutes for these."""
+    twice = ",".join(f'"k{i}":1,"k{i}":1' for i in range(30_000))
+    file = tmp_path / "twice.json"
+    file.write_text(f'{{"images":[],"categories":[],"annotations":[{{{twice}}}]}}')
+    with pytest.raises(UserError, match="duplicate-key"):
+        coco.load(file)
+
+
+def test_long_keys_are_cut_in_pointers(tmp_path: Path) -> None:
+    file = tmp_path / "long.json"
+    file.write_text(f'{{"{"x" * 100_000}":[{",".join(["NaN"] * 500)}],"images":[],"categories":[],"annotations":[]}}')
+    with pytest.raises(UserError) as caught:
+        coco.load(file)
+    assert len(str(caught.value)) < 100_000
+
+
+def test_many_unknown_flip_pairs_are_told_briefly(tmp_path: Path) -> None:
+    names = [f"name_{i}" for i in range(2000)]
+    pairs = [[f"left_{i}", f"right_{i}"] for i in range(4000)]
+    category = {"id": 1, "name": "x", "keypoints": names, "flip_pairs": pairs}
+    file = tmp_path / "pairs.json"
+    file.write_text(json.dumps({"images": [], "annotations": [], "categories": [category]}))
+    with pytest.raises(UserError) as caught:
+        coco.load(file)
+    assert len(str(caught.value)) < 50_000
+
+
+def test_a_category_without_keypoints_may_say_so(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 2, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2], "area": 81}
+        ],
+        "categories": [
+            {"id": 1, "name": "ball", "keypoints": [], "skeleton": []},
+            {"id": 2, "name": "ant", "keypoints": ["head"], "skeleton": None, "flip_pairs": None, "sigmas": None},
+        ],
+    }
+    file = tmp_path / "ant.json"
+    file.write_text(json.dumps(document))
+    assert coco.load(file).skeleton.keypoints == ("head",)

@@ -17,7 +17,10 @@ from posefabric.skeletons import SKELETONS, Skeleton
 Pair = tuple[str, str]
 
 LISTED = 8
-"""How many names a remark lists of many."""
+"""How many names a message lists of many."""
+
+COMPARED = 200
+"""Among more names no similar one is looked for."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ def read_category(findings: Findings, place: Place, category_id: int, fields: di
     """A category with the skeleton it describes; None where it names no keypoints or names them wrongly (then told)."""
     name = fields.get("name")
     name = name if isinstance(name, str) and name else str(category_id)
-    names = _keypoint_names(findings, place.at("keypoints"), fields["keypoints"]) if "keypoints" in fields else None
+    fields = {key: value for key, value in fields.items() if value is not None}
+    has_names = fields.get("keypoints", []) != []
+    names = _keypoint_names(findings, place.at("keypoints"), fields["keypoints"]) if has_names else None
     skeleton = _skeleton(findings, place, name, names, fields) if names is not None else None
     guessed = skeleton is not None and "flip_pairs" not in fields and skeleton not in SKELETONS.values()
     return Category(category_id, name, skeleton, place, _guess_told(name, skeleton) if guessed and skeleton else None)
@@ -81,13 +86,15 @@ def _keypoint_names(findings: Findings, place: Place, value: Any) -> tuple[str, 
     if not isinstance(value, list) or not value:
         findings.add("missing-keypoint-names", place, shown(value), "a list of keypoint names")
         return None
+    seen: set[str] = set()
     for k, name in enumerate(value):
         if not isinstance(name, str) or not name:
             findings.add("bad-keypoint-names", place.at(k), shown(name), "the name of a keypoint")
             return None
-        if name in value[:k]:
+        if name in seen:
             findings.add("bad-keypoint-names", place.at(k), f"{shown(name)} again", "distinct names")
             return None
+        seen.add(name)
     return tuple(value)
 
 
@@ -116,10 +123,11 @@ def _flip_pairs(findings: Findings, place: Place, value: Any, names: Sequence[st
     if not isinstance(value, list):
         findings.add("bad-flip-pair", place, shown(value), "a list of pairs of keypoint names")
         return ()
+    known = frozenset(names)
     pairs: list[Pair] = []
     partner: dict[str, str] = {}
     for i, pair in enumerate(value):
-        wrong = _wrong_pair(pair, names, partner)
+        wrong = _wrong_pair(pair, names, known, partner)
         if wrong:
             findings.add("bad-flip-pair", place.at(i), *wrong)
             continue
@@ -134,14 +142,17 @@ def _flip_pairs(findings: Findings, place: Place, value: Any, names: Sequence[st
     return tuple(pairs)
 
 
-def _wrong_pair(pair: Any, names: Sequence[str], partner: dict[str, str]) -> tuple[str, str] | None:
+def _wrong_pair(
+    pair: Any, names: Sequence[str], known: frozenset[str], partner: dict[str, str]
+) -> tuple[str, str] | None:
     """What is found and expected where a flip pair is none, or is not mutual with those before it."""
     if not _is_pair_of(str, pair):
         return shown(pair), "a pair of keypoint names"
     first, second = pair
     for name in pair:
-        if name not in names:
-            return f"the unknown keypoint {shown(name)}{suggestion(name, names)}", ", ".join(names)
+        if name not in known:
+            hint = suggestion(name, names) if len(names) <= COMPARED else ""
+            return f"the unknown keypoint {shown(name)}{hint}", _listed(names)
     if first == second:
         return shown(pair), "two different keypoints"
     if partner.get(first, second) != second or partner.get(second, first) != first:

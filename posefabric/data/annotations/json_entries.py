@@ -10,6 +10,7 @@ import codecs
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,15 @@ def _pointer(section: str, index: int | None) -> str:
     return start if index is None else f"{start}/{index}"
 
 
+LONGEST_STEP = 100
+"""Longer keys are cut in pointers: no key of the format is so long, and every problem repeats it."""
+
+
 @functools.lru_cache(maxsize=64)
 def _step(step: str | int) -> str:
-    return "/" + str(step).replace("~", "~0").replace("/", "~1")
+    text = str(step)
+    text = text if len(text) <= LONGEST_STEP else f"{text[:LONGEST_STEP]}..."
+    return "/" + text.replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +253,8 @@ class _Window:
     def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            names = [name for name, _ in pairs]
-            self.repeated += [name for name in value if names.count(name) > 1]
+            counts = Counter(name for name, _ in pairs)
+            self.repeated += [name for name, count in counts.items() if count > 1]
         return value
 
     def _constant(self, name: str) -> float:
