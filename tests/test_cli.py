@@ -474,6 +474,31 @@ def test_in_a_process_of_its_own_stdout_holds_the_json_and_nothing_else(walk: Wa
     assert err == ""
 
 
+MANY_PROBLEMS = {"images": [], "categories": [], "annotations": [{"id": f"x{i}"} for i in range(2000)]}
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_closes_the_pipe_is_an_error_of_output(options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(json.dumps(MANY_PROBLEMS))
+    process = launch("data", "check", "bad.json", "--quiet", *options, folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert (process.wait(timeout=120), process.stderr.read()) == (INPUT_OUTPUT, "")
+
+
+def test_a_terminal_that_lacks_the_letters_of_a_name_shows_their_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    image = {"id": 1, "file_name": "../\u00e9.png"}
+    (tmp_path / "named.json").write_text(json.dumps({"images": [image], "categories": [], "annotations": []}))
+    process = launch("data", "check", "named.json", folder=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == BAD_DATA, err
+    assert "\\xe9.png" in out
+
+
 def test_quiet_leaves_out_warnings_too(walk: Walk, tmp_path: Path) -> None:
     line = ("data", "init", "val.json", "--output")
     for options, silent in (((), False), (("--quiet",), True)):

@@ -168,7 +168,7 @@ def _compare_sizes(findings: Findings, place: Place, given: Size, true: Size) ->
 
 def size_in_bytes(text: str) -> int:
     """`"300M"` as bytes: a number, and K, M or G for powers of 1000. Raises `UserError("bad-value")`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMG]?)B?", text.strip().upper())
     if match is None:
         raise UserError("bad-value", f"'{text}' is no size of a file", "a number of bytes such as 300M or 2G")
     return int(float(match[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match[2]])

@@ -43,11 +43,13 @@ def guess_mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     by_words = {words(name): name for name in names}
     lower = {name.lower(): name for name in names}
     pairs: dict[str, str] = {}
+    taken: set[str] = set()
     for name in names:
         swapped = tuple(_OTHER_SIDE.get(word, word) for word in words(name))
         mirrored = by_words.get(swapped) if swapped != words(name) else _glued_partner(name, lower)
-        if mirrored is None or {name, mirrored} & {*pairs, *pairs.values()}:
+        if mirrored is None or not taken.isdisjoint((name, mirrored)):
             continue
+        taken |= {name, mirrored}
         is_right = side(name) == "right" or (side(name) is None and _starts_right(name, mirrored))
         pairs |= {mirrored: name} if is_right else {name: mirrored}
     return tuple(pairs.items())

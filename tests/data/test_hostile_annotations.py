@@ -116,6 +116,10 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "deep": lambda: "[" * SIZE,
     "texts": lambda: '{"annotations":[[' + '"ab",' * (SIZE // 5) + '"a"]]}',
     "text": lambda: '{"annotations":["' + "a" * SIZE,
+    "NaN under long keys": lambda: (
+        '{"a":[' + ",".join([('{"' + "k" * 90 + '":') * 900 + "NaN" + "}" * 900] * 60) + "]}"
+    ),
+    "NaN beside a long text": lambda: '{"annotations":[[NaN,"' + "\\\\" * (SIZE // 2) + '"]]}',
 }
 
 
@@ -174,3 +178,17 @@ def test_a_category_without_keypoints_may_say_so(tmp_path: Path) -> None:
     file = tmp_path / "ant.json"
     file.write_text(json.dumps(document))
     assert coco.load(file).skeleton.keypoints == ("head",)
+
+
+def test_many_constants_deep_in_one_entry_are_told_briefly(tmp_path: Path) -> None:
+    """A place for each of them took minutes."""
+    deep = "[" * 300 + ",".join(["NaN"] * 50_000) + "]" * 300
+    told = check(saved(tmp_path, TEXT.replace('"iscrowd": 0', f'"iscrowd": 0, "more": {deep}', 1)))[0]
+    assert [problem.code for problem in told.problems] == ["not-finite"] * 501
+    assert told.problems[-1].found == "49,500 more NaN or Infinity"
+
+
+def test_an_integer_of_thousands_of_digits_is_told_in_our_words(tmp_path: Path) -> None:
+    (problem,) = check(saved(tmp_path, TEXT.replace('"iscrowd": 0', '"iscrowd": ' + "1" * 5000, 1)))[0].problems
+    assert problem.code == "json-syntax"
+    assert problem.found.startswith("an integer of thousands of digits, after line 1")

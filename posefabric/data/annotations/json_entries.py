@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import itertools
 import json
 import re
 from collections import Counter
@@ -22,11 +23,14 @@ WINDOW = 1 << 20
 LARGEST_ENTRY = 64 << 20
 """No entry may have more characters."""
 
+MOST_PLACED = 500
+"""Of one entry, so many NaN and Infinity are told one by one."""
+
 LARGEST_OBJECT = 1000
 """The document's object has three keys of ours; it may not have more than this."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
+_CONSTANTS = re.compile(r'"(?:[^"\\]++|\\.)*+"|(NaN|-?Infinity)')  # possessive: long texts leave nothing to go back to
 _NEAR = 100  # an error so close to the window's end may come from the cut
 
 
@@ -43,7 +47,7 @@ class Entry:
     """One entry of a list of the document, or (`index` None) the value of a key that is no list.
 
     `section` is the key, "" where the document itself is the list. `repeated` are keys that an object of the entry
-    has twice, `constants` the places of NaN and Infinity in it, in order.
+    has twice, `constants` the places of NaN and Infinity in it, in order, `num_unplaced` how many more there are.
     """
 
     section: str
@@ -51,6 +55,7 @@ class Entry:
     value: Any
     repeated: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    num_unplaced: int = 0
 
     @property
     def pointer(self) -> str:
@@ -190,13 +195,14 @@ class _Window:
             except RecursionError as error:
                 found = f"brackets in brackets, hundreds deep, from {self.place()} on"
                 raise JsonError("json-too-deep", _pointer(section, index), found) from error
-            except ValueError as error:  # an integer of thousands of digits
-                raise JsonError("json-syntax", _pointer(section, index), f"{error}, after {self.place()}") from error
+            except ValueError as error:
+                found = f"an integer of thousands of digits, after {self.place()}"
+                raise JsonError("json-syntax", _pointer(section, index), found) from error
             if end == len(self.text) and self._grow(_pointer(section, index)):
                 continue  # a number may go on
             constants = self._constants(end) if self.num_constants else ()
             self.at = end
-            return Entry(section, index, value, tuple(self.repeated), constants)
+            return Entry(section, index, value, tuple(self.repeated), constants, self.num_constants - len(constants))
 
     def place(self, at: int | None = None) -> str:
         """Line and column, counted from 1, of a position in the window."""
@@ -263,7 +269,8 @@ class _Window:
 
     def _constants(self, end: int) -> tuple[str, ...]:
         matches = _CONSTANTS.finditer(self.text, self.at, end)
-        return tuple(self.place(match.start()) for match in matches if match.group(1))
+        found = (self.place(match.start()) for match in matches if match.group(1))
+        return tuple(itertools.islice(found, MOST_PLACED))
 
 
 def _check_density(text: str, where: str) -> None:
