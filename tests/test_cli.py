@@ -366,6 +366,45 @@ def test_evaluation_in_a_folder_and_in_detected_boxes(walk: Walk) -> None:
     }
 
 
+def test_a_detector_that_found_nobody_scores_0(walk: Walk) -> None:
+    with contextlib.chdir(walk.folder):
+        Path("nobody.json").write_text("[]")
+        boxes = ("--boxes", "nobody.json", "--output", "nobody")
+        outcome = posefabric_cli("evaluate", "trained", "data.yaml", *boxes, "--json")
+        assert json.loads(Path("nobody/keypoints.json").read_text()) == []
+    assert outcome.code == 0
+    assert outcome.figures["boxes"] == "0 boxes of nobody.json"
+    assert (outcome.figures["AP"], outcome.figures["AR"]) == (0, 0)
+
+
+def test_boxes_below_the_threshold_are_counted(walk: Walk, caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.chdir(walk.folder):
+        person = json.loads(Path("val.json").read_text())["annotations"][0]
+        box = {key: person[key] for key in ("image_id", "category_id", "bbox")}
+        Path("weak.json").write_text(json.dumps([box | {"score": 0.9}, box | {"score": 0.1}]))
+        options = ("--boxes", "weak.json", "--set", "evaluation.box_threshold=0.5", "--output", "weak.out")
+        posefabric_cli("evaluate", "trained", "data.yaml", *options)
+    assert "weak.json: left out: 1 with a score below evaluation.box_threshold (0.5)" in caplog.text
+
+
+def test_what_evaluate_cannot_do_is_refused_before_the_work(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pred.mat of other keypoints than MPII's; options of a net, or a file's name for figures, with a file."""
+    monkeypatch.setattr("posefabric.engine.evaluate.predict_people", lambda *_: pytest.fail("people were predicted"))
+    of_file = ("--predictions", "annotated/keypoints.json", "--annotations", "val.json", "--metric", "oks")
+    with contextlib.chdir(walk.folder):
+        refused = [
+            posefabric_cli("evaluate", "trained", "data.yaml", "--output", "pred.mat"),
+            posefabric_cli("evaluate", *of_file, "--set", "evaluation.decode=dark"),
+            posefabric_cli("evaluate", *of_file, "--flip-test"),
+            posefabric_cli("evaluate", *of_file, "--split", "test"),
+            posefabric_cli("evaluate", *of_file, "--output", "figures.json"),
+        ]
+    assert [outcome.code for outcome in refused] == [USAGE] * 5
+    assert "pred.mat for coco17" in refused[0].err
+    assert all("one part of two ways" in outcome.err for outcome in refused[1:4])
+    assert "allowed: a folder" in refused[4].err
+
+
 def test_a_test_split_without_labels_gives_a_submission(walk: Walk) -> None:
     with contextlib.chdir(walk.folder):
         whole = json.loads(Path("val.json").read_text())

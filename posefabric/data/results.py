@@ -99,7 +99,7 @@ def _detection(fields: Fields) -> dict[str, Any] | None:
     good = check_id(fields.findings, fields.place, "image_id", fields.get("image_id"))
     if box is None or score is None or not good:
         return None
-    ids = {key: fields.values[key] for key in ("image_id", "category_id")}
+    ids = {key: fields.get(key) for key in ("image_id", "category_id")}
     return {**ids, "bbox": box.tolist(), "score": score}
 
 

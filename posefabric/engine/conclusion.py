@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from posefabric.config import Config
-from posefabric.data.boxes import ANNOTATED, STRETCHED
 from posefabric.data.images import write_image
 from posefabric.data.records import Image, People, records
+from posefabric.data.sources import source_of_boxes
 from posefabric.data.transforms import make_sample
 from posefabric.draw import contact_sheet, draw_people
 from posefabric.engine.evaluate import predict_people
@@ -38,9 +38,8 @@ def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate
     found = predict_people(net, people, config, device=str(next(net.parameters()).device))
     persons = list(records(people))
     cost = count(net.architecture)
-    boxes = STRETCHED if config.data.stretch_boxes else ANNOTATED
     measured = {
-        "boxes": boxes,
+        "boxes": source_of_boxes(people),
         **figures(people.truth(), found),
         "parameters": cost.parameters,
         "macs": cost.macs,
