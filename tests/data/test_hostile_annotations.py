@@ -154,7 +154,7 @@ def test_long_keys_are_cut_in_pointers(tmp_path: Path) -> None:
 
 
 def test_many_unknown_flip_pairs_are_told_briefly(tmp_path: Path) -> None:
-    names = [f"name_{i}" for i in range(2000)]
+    names = [f"name_{i}" for i in range(1000)]
     pairs = [[f"left_{i}", f"right_{i}"] for i in range(4000)]
     category = {"id": 1, "name": "x", "keypoints": names, "flip_pairs": pairs}
     file = tmp_path / "pairs.json"
@@ -192,3 +192,10 @@ def test_an_integer_of_thousands_of_digits_is_told_in_our_words(tmp_path: Path) 
     (problem,) = check(saved(tmp_path, TEXT.replace('"iscrowd": 0', '"iscrowd": ' + "1" * 5000, 1)))[0].problems
     assert problem.code == "json-syntax"
     assert problem.found.startswith("an integer of thousands of digits, after line 1")
+
+
+def test_no_category_has_a_hundred_thousand_keypoints(tmp_path: Path) -> None:
+    """Comparing each name with each took minutes."""
+    names = [f"{side}_{i}" for i in range(50_000) for side in ("left", "right")]
+    told = check(saved(tmp_path, changed("/categories/0/keypoints", names)))[0]
+    assert told.problems[0].found == "100,000 names"

@@ -19,6 +19,9 @@ Pair = tuple[str, str]
 LISTED = 8
 """How many names a message lists of many."""
 
+MOST_KEYPOINTS = 1000
+"""No category may have more: a skeleton is checked pair by pair."""
+
 COMPARED = 200
 """Among more names no similar one is looked for."""
 
@@ -85,6 +88,9 @@ def check_sides(findings: Findings, place: Place, pair: Pair) -> None:
 def _keypoint_names(findings: Findings, place: Place, value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not value:
         findings.add("missing-keypoint-names", place, shown(value), "a list of keypoint names")
+        return None
+    if len(value) > MOST_KEYPOINTS:
+        findings.add("bad-keypoint-names", place, f"{len(value):,} names", f"at most {MOST_KEYPOINTS:,}")
         return None
     seen: set[str] = set()
     for k, name in enumerate(value):
