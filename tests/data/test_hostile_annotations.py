@@ -199,3 +199,12 @@ def test_no_category_has_a_hundred_thousand_keypoints(tmp_path: Path) -> None:
     names = [f"{side}_{i}" for i in range(50_000) for side in ("left", "right")]
     told = check(saved(tmp_path, changed("/categories/0/keypoints", names)))[0]
     assert told.problems[0].found == "100,000 names"
+
+
+def test_places_on_one_long_line_are_found_in_one_pass(tmp_path: Path) -> None:
+    """Counting each column from the line's beginning takes as long as the line, each."""
+    filler, entries = "k" * 1_000_000, ",".join(["NaN"] * 3000)
+    told = check(saved(tmp_path, f'{TEXT[:-1]}, "{filler}": [{entries}]}}'))[0]
+    columns = [int(problem.found.rsplit(" ", 1)[1]) for problem in told.problems]
+    start = len(TEXT) + len(f', "{filler}": [')
+    assert columns == list(range(start, start + 12_000, 4))

@@ -99,6 +99,7 @@ def test_40_an_empty_list_is_a_result_and_said(read: Any, tmp_path: Path, caplog
         ("[{}", "found the end of the file at line 1, column 4"),
         ("[" + json.dumps(POSE) + ",]", "a comma before the ']'"),
         ('{"annotations": []}', "one with annotations is what they are measured against"),
+        ("{}", "found no list; expected a list of results"),
         ("5", "found no list; expected a list of results"),
         ("[" * 10**5, "brackets in brackets"),
     ],

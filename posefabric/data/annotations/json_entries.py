@@ -166,7 +166,7 @@ class _Window:
         self.file, self.decode = file, codecs.getincrementaldecoder(encoding)().decode
         self.encoding, self.num_bytes = encoding, 0
         self.text, self.at, self.ended = "", 0, False
-        self.line, self.column = 1, 1  # of the window's first character
+        self.line, self.column, self.counted = 1, 1, 0  # those of the character `counted`
         self.repeated: list[str] = []
         self.num_constants = 0
         self.decoder = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=self._constant)
@@ -223,8 +223,8 @@ class _Window:
         """Forget what was read and read on; twice as much as is left. False at the end of the file."""
         if self.ended:
             return False
-        self.line, self.column = self._line_column(self.at)
-        self.text, self.at = self.text[self.at :], 0
+        self._line_column(self.at)
+        self.text, self.at, self.counted = self.text[self.at :], 0, 0
         if len(self.text) >= WINDOW:
             _check_density(self.text, where)
         block = self.file.read(max(WINDOW, len(self.text)))
@@ -238,10 +238,12 @@ class _Window:
         return True
 
     def _line_column(self, at: int) -> tuple[int, int]:
-        newlines = self.text.count("\n", 0, at)
-        if newlines:
-            return self.line + newlines, at - self.text.rfind("\n", 0, at)
-        return self.line, self.column + at
+        """Counted on from where it was asked last, which is never behind."""
+        newlines = self.text.count("\n", self.counted, at)
+        self.line += newlines
+        self.column = at - self.text.rfind("\n", self.counted, at) if newlines else self.column + at - self.counted
+        self.counted = at
+        return self.line, self.column
 
     def _cut(self, error: json.JSONDecodeError) -> bool:
         """Whether the error may come from the window's end and not from the file."""
