@@ -11,13 +11,16 @@ The walk, in the order the data takes (`docs/walk.md`):
     engine          the loops that drive it all
 
 Descriptions come before the walk and need no torch: `skeletons`, `space`, `genotype`, `config`, `recipes`. What the
-command line offers (`commands`) is here under the same names; everything is imported when first asked for.
+command line offers (`commands`) is here under the same names, `posefabric data check` as `data_check`; everything is
+imported when first asked for.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+_DATA_COMMANDS = ("check", "init", "view", "import_", "download", "synthesize")
 
 _HOMES = {
     "COCO17": "skeletons",
@@ -37,6 +40,7 @@ _HOMES = {
         ("demo", "search", "derive", "show", "train", "evaluate", "predict", "profile", "report", "import_weights"),
         "commands",
     ),
+    **{f"data_{name.rstrip('_')}": f"commands:{name}" for name in _DATA_COMMANDS},
 }
 
 __all__ = list(_HOMES)
@@ -45,7 +49,8 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'posefabric' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"posefabric.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"posefabric.{module}"), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -54,6 +56,8 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without the letters of some name
     try:
         build()()
     except UserError as error:
@@ -94,7 +98,12 @@ def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
     def run(json: bool = False, quiet: bool = False, **arguments: Any) -> None:
         _talk(quiet)
         result = command(**arguments)
-        _print(result, as_json=json)
+        try:
+            _print(result, as_json=json)
+            print(end="", flush=True)
+        except BrokenPipeError:
+            _give_up_stdout()
+            raise typer.Exit(INPUT_OUTPUT) from None  # typer itself would end with 1
         if result.exit_code:
             raise typer.Exit(result.exit_code)
 
@@ -112,7 +121,14 @@ def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
 
 def _talk(quiet: bool) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    logging.getLogger("posefabric").setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.getLogger("posefabric").setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+def _give_up_stdout() -> None:
+    """Nobody reads it: what is still in its buffer may go nowhere when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _print(result: commands.Result, as_json: bool) -> None:

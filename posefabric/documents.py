@@ -7,7 +7,7 @@ its findings into one `UserError` that names every offending field by its dotted
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from posefabric.errors import UserError, suggestion
 
 T = TypeVar("T")
+
+DEEPEST = 50
+"""No document of ours is nested so deep; what reads YAML breaks down at some thousands."""
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -73,11 +76,26 @@ def read_yaml(path: Path, *, code: str) -> Any:
 
     text = read_text(path, code=code)
     try:
+        if _depth(yaml.parse(text)) > DEEPEST:
+            raise UserError(code, f"{path} is nested more than {DEEPEST} levels deep", "a YAML mapping")
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except AssertionError as error:  # OmegaConf's answer to a document that is one number
         raise UserError(code, f"{path} holds a single value", "a YAML mapping") from error
+    except UserError:
+        raise
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise UserError(code, f"{path} is not YAML: {error}", "a YAML mapping") from error
+
+
+def _depth(events: Iterable[Any]) -> int:
+    """How deep the nodes of a YAML text lie in each other, up to `DEEPEST` and one more."""
+    depth = deepest = 0
+    for event in events:
+        depth += hasattr(event, "flow_style") or -type(event).__name__.endswith("EndEvent")
+        deepest = max(deepest, depth)
+        if deepest > DEEPEST:
+            break
+    return deepest
 
 
 def problems(error: ValidationError, kind: Any = None) -> str:

@@ -146,9 +146,13 @@ def load(path: str | Path) -> Predictor:
     recalibrated = load_tensors(run.norms_file) if run.norms_file.is_file() else {}
     inherit(net, load_tensors(run.path / "weights.safetensors") | recalibrated)
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
+    return Predictor(net, run.config, "cuda" if on_gpu else "cpu", visible_threshold(run))
+
+
+def visible_threshold(run: Run) -> float:
+    """The score from which a run's keypoints count as visible: calibrated at its end, `CONFIDENT` until then."""
     calibrated: float | None = run.record.get("visible_threshold")
-    threshold = CONFIDENT if calibrated is None else calibrated
-    return Predictor(net, run.config, "cuda" if on_gpu else "cpu", threshold)
+    return CONFIDENT if calibrated is None else calibrated
 
 
 def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:

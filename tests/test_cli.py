@@ -108,6 +108,8 @@ def test_python_offers_the_commands_under_their_names() -> None:
     for function in COMMANDS:
         if function.__name__ not in ("recipes", "explain"):  # `posefabric.recipes` is the module
             assert getattr(posefabric, function.__name__) is function
+    for function in DATA_COMMANDS:
+        assert getattr(posefabric, f"data_{function.__name__.rstrip('_')}") is function
 
 
 def test_the_version_is_printed() -> None:
@@ -364,6 +366,45 @@ def test_evaluation_in_a_folder_and_in_detected_boxes(walk: Walk) -> None:
     }
 
 
+def test_a_detector_that_found_nobody_scores_0(walk: Walk) -> None:
+    with contextlib.chdir(walk.folder):
+        Path("nobody.json").write_text("[]")
+        boxes = ("--boxes", "nobody.json", "--output", "nobody")
+        outcome = posefabric_cli("evaluate", "trained", "data.yaml", *boxes, "--json")
+        assert json.loads(Path("nobody/keypoints.json").read_text()) == []
+    assert outcome.code == 0
+    assert outcome.figures["boxes"] == "0 boxes of nobody.json"
+    assert (outcome.figures["AP"], outcome.figures["AR"]) == (0, 0)
+
+
+def test_boxes_below_the_threshold_are_counted(walk: Walk, caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.chdir(walk.folder):
+        person = json.loads(Path("val.json").read_text())["annotations"][0]
+        box = {key: person[key] for key in ("image_id", "category_id", "bbox")}
+        Path("weak.json").write_text(json.dumps([box | {"score": 0.9}, box | {"score": 0.1}]))
+        options = ("--boxes", "weak.json", "--set", "evaluation.box_threshold=0.5", "--output", "weak.out")
+        posefabric_cli("evaluate", "trained", "data.yaml", *options)
+    assert "weak.json: left out: 1 with a score below evaluation.box_threshold (0.5)" in caplog.text
+
+
+def test_what_evaluate_cannot_do_is_refused_before_the_work(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pred.mat of other keypoints than MPII's; options of a net, or a file's name for figures, with a file."""
+    monkeypatch.setattr("posefabric.engine.evaluate.predict_people", lambda *_: pytest.fail("people were predicted"))
+    of_file = ("--predictions", "annotated/keypoints.json", "--annotations", "val.json", "--metric", "oks")
+    with contextlib.chdir(walk.folder):
+        refused = [
+            posefabric_cli("evaluate", "trained", "data.yaml", "--output", "pred.mat"),
+            posefabric_cli("evaluate", *of_file, "--set", "evaluation.decode=dark"),
+            posefabric_cli("evaluate", *of_file, "--flip-test"),
+            posefabric_cli("evaluate", *of_file, "--split", "test"),
+            posefabric_cli("evaluate", *of_file, "--output", "figures.json"),
+        ]
+    assert [outcome.code for outcome in refused] == [USAGE] * 5
+    assert "pred.mat for coco17" in refused[0].err
+    assert all("one part of two ways" in outcome.err for outcome in refused[1:4])
+    assert "allowed: a folder" in refused[4].err
+
+
 def test_a_test_split_without_labels_gives_a_submission(walk: Walk) -> None:
     with contextlib.chdir(walk.folder):
         whole = json.loads(Path("val.json").read_text())
@@ -470,6 +511,40 @@ def test_in_a_process_of_its_own_stdout_holds_the_json_and_nothing_else(walk: Wa
     assert Outcome(0, out, err).figures["AP"] >= 0
     assert len(out.splitlines()) == 1
     assert err == ""
+
+
+MANY_PROBLEMS = {"images": [], "categories": [], "annotations": [{"id": f"x{i}"} for i in range(2000)]}
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_closes_the_pipe_is_an_error_of_output(options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(json.dumps(MANY_PROBLEMS))
+    process = launch("data", "check", "bad.json", "--quiet", *options, folder=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert (process.wait(timeout=120), process.stderr.read()) == (INPUT_OUTPUT, "")
+
+
+def test_a_terminal_that_lacks_the_letters_of_a_name_shows_their_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    image = {"id": 1, "file_name": "../\u00e9.png"}
+    (tmp_path / "named.json").write_text(json.dumps({"images": [image], "categories": [], "annotations": []}))
+    process = launch("data", "check", "named.json", folder=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == BAD_DATA, err
+    assert "\\xe9.png" in out
+
+
+def test_quiet_leaves_out_warnings_too(walk: Walk, tmp_path: Path) -> None:
+    line = ("data", "init", "val.json", "--output")
+    for options, silent in (((), False), (("--quiet",), True)):
+        process = launch(*line, str(tmp_path / f"{silent}.yaml"), *options, folder=walk.folder)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert (err == "") == silent
 
 
 def test_an_interrupted_command_exits_130_and_leaves_a_checkpoint(walk: Walk) -> None:

@@ -104,7 +104,7 @@ def test_importing_another_checkpoint_into_a_run_is_refused(real_data: Path, tmp
 
 def test_mpiis_file_has_a_row_for_every_annotated_person(tmp_path: Path) -> None:
     """Whoever was not looked at keeps the place of its row, in whatever order the others were found."""
-    from posefabric.commands.measuring import _write_pred_mat
+    from posefabric.commands.measuring import _require_mpii, _write_pred_mat
     from posefabric.data.records import truth_of
     from posefabric.evaluation.mpii import read_mpii_predictions
     from posefabric.evaluation.predictions import of_persons
@@ -118,8 +118,10 @@ def test_mpiis_file_has_a_row_for_every_annotated_person(tmp_path: Path) -> None
     np.testing.assert_allclose(rows[[3, 0, 1]], keypoints_xy, atol=1e-12)
     assert (rows[2] == 0).all()
     coco = truth_of(SyntheticPeople(count=4, image_hw=(64, 48)))
-    with pytest.raises(UserError, match="MPII's keypoints in annotated boxes"):
-        _write_pred_mat(tmp_path / "pred.mat", coco, of_persons(np.zeros((4, 17, 2)), coco.persons))
+    for people, detected in ((coco, False), (truth, True)):
+        with pytest.raises(UserError, match="MPII's keypoints in annotated boxes"):
+            _require_mpii(tmp_path / "pred.mat", people, detected=detected)
+    _require_mpii(tmp_path / "pred.mat", truth, detected=False)
 
 
 def test_evaluate_is_one_way_or_the_other() -> None:

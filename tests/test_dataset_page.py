@@ -19,6 +19,7 @@ from posefabric.data.synthetic import SyntheticPeople
 from posefabric.draw.people import draw_labels
 from posefabric.errors import BAD_DATA, UserError
 from posefabric.reporting.dataset import DatasetView, dataset_page
+from posefabric.reporting.dataset_figures import _histogram
 from posefabric.skeletons import LSP14
 
 SECTIONS = (
@@ -198,3 +199,12 @@ def test_hidden_keypoints_are_rings_and_unlabelled_ones_are_not_drawn() -> None:
     assert (drawn[100, 44:57] > 200).any()
     assert (drawn[150, 50] == 90).all()
     assert (image == 90).all()
+
+
+@pytest.mark.parametrize("low_high", [(104, 125), (405, 420), (50, 120), (10, 900)], ids=str)
+def test_a_histogram_of_sizes_tells_where_its_bars_are(low_high: tuple[int, int]) -> None:
+    figure = _histogram(np.linspace(*low_high, 50), "px", None)
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    start, end = axes.get_xlim()
+    assert sum(start <= tick <= end for tick in axes.get_xticks()) >= 3

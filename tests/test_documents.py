@@ -151,3 +151,18 @@ def test_bad_yaml_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=str(file)) as caught:
         documents.read_yaml(file, code=CODE)
     assert caught.value.code == CODE
+
+
+@pytest.mark.parametrize(
+    "text", ["a: " + "[" * 10**5 + "]" * 10**5, "a: " + "{b: " * 10**4 + "}" * 10**4, "- " * 10**4]
+)
+def test_a_yaml_file_nested_without_end_is_refused(text: str, tmp_path: Path) -> None:
+    """Composed, it took the process down."""
+    (tmp_path / "deep.yaml").write_text(text)
+    with pytest.raises(UserError, match="nested more than"):
+        documents.read_yaml(tmp_path / "deep.yaml", code=CODE)
+
+
+def test_lists_side_by_side_are_not_deep(tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text("a: [" + "[1, {b: 2}], " * 200 + "]")
+    assert len(documents.read_yaml(tmp_path / "wide.yaml", code=CODE)["a"]) == 200

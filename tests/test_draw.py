@@ -206,5 +206,11 @@ def test_curves_show_both_splits_of_every_run() -> None:
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [1, 1 / 2, 1 / 3, 1 / 4])
 
 
+def test_steps_are_whole_numbers() -> None:
+    figure = plot_curves({"a": [{"step": 18, "split": "val", "AP": 0.5}]})
+    figure.draw_without_rendering()
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
+
+
 def test_curves_of_nothing_are_an_empty_figure() -> None:
     assert plot_curves({"run": []}).axes == []

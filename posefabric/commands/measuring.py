@@ -44,11 +44,12 @@ def evaluate(
 ) -> Result:
     """Measure a trained net on people: RUN DATA. Or measure a file: --predictions, --annotations and --metric."""
     if predictions or annotations or metric:
-        if run or data or boxes or not (predictions and annotations and metric):
+        of_a_net = run or data or boxes or flip_test or set or images or split != "val"
+        if of_a_net or not (predictions and annotations and metric):
             raise UserError(
                 "bad-value",
                 "one part of two ways to evaluate",
-                "RUN DATA, or --predictions FILE --annotations FILE --metric oks|pckh|pck alone",
+                "RUN DATA, or --predictions FILE --annotations FILE --metric oks|pckh|pck (--category, --output)",
             )
         return _measure_file(predictions, annotations, metric, category, output)
     if run is None or data is None:
@@ -60,9 +61,15 @@ def evaluate(
     predictor = load(run)
     settings = override(predictor.config, [*(set or []), *["evaluation.flip_test=true"] * flip_test])
     people, source = open_evaluated(data, split, settings, Where(images, category), boxes)
-    if len(people) == 0:
-        raise UserError("bad-dataset", f"{data} has no persons in its split '{split}'", "one at least")
+    if len(people) == 0 and not boxes:
+        raise UserError(
+            "bad-dataset",
+            f"{data} has no persons in its split '{split}'",
+            "one annotated with keypoints, or --boxes FILE",
+        )
     check_skeletons(predictor.net.architecture, people.skeleton.keypoints, data)
+    if output and output.suffix == ".mat":
+        _require_mpii(output, people.truth(), detected=boxes is not None)
     found = predict_people(predictor.net, people, settings, predictor.device)
     if boxes:
         found = survivors(found, people, settings.evaluation)
@@ -82,7 +89,7 @@ def _conclude(truth: GroundTruth, found: Predictions, source: str, output: Path)
     labelled = len(measured) > 1
     _write_figures(output, measured, _diagnosis(truth, found) if labelled else None)
     _write_results(output / "keypoints.json", truth, found)
-    if truth.skeleton == MPII16 and (found.annotation_ids >= 0).all():
+    if truth.skeleton == MPII16 and len(found) and (found.annotation_ids >= 0).all():
         _write_pred_mat(output / "pred.mat", truth, found)
     if truth.skeleton == COCO17 and not labelled:
         _write_submission(output / "submission.zip", truth, found)
@@ -120,12 +127,16 @@ def _write_pred_mat(file: Path, truth: GroundTruth, found: Predictions) -> None:
 
     from posefabric.evaluation.mpii import write_mpii_predictions
 
-    if truth.skeleton != MPII16 or not (found.annotation_ids >= 0).all():
-        raise UserError("bad-value", f"{file.name} for {truth.skeleton.name}", "MPII's keypoints in annotated boxes")
     rows = {person.annotation_id: row for row, person in enumerate(truth.persons)}
     keypoints_xy = np.zeros((len(rows), truth.skeleton.num_keypoints, 2))
     keypoints_xy[[rows[annotation_id] for annotation_id in found.annotation_ids.tolist()]] = found.keypoints_xy
     write_mpii_predictions(file, keypoints_xy)
+
+
+def _require_mpii(file: Path, truth: GroundTruth, *, detected: bool) -> None:
+    """Before anything is computed: a `pred.mat` has a row for every annotated person of MPII."""
+    if truth.skeleton != MPII16 or detected:
+        raise UserError("bad-value", f"{file.name} for {truth.skeleton.name}", "MPII's keypoints in annotated boxes")
 
 
 def _write_submission(file: Path, truth: GroundTruth, found: Predictions) -> None:
@@ -154,6 +165,8 @@ def _measure_file(
 
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
+    if output is not None and output.suffix in WRITERS:
+        raise UserError("bad-value", f"--output {output} with --predictions", "a folder; --json prints the figures")
     truth = _read_truth(annotations, category)
     if not any(person.visibility.any() for person in truth.persons):
         raise UserError("missing-keypoints", f"{annotations} has no labelled keypoint", "annotations with labels")

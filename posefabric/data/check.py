@@ -162,13 +162,13 @@ def _compare_sizes(findings: Findings, place: Place, given: Size, true: Size) ->
     if given != true:
         found = f"width {given[0]:g}, height {given[1]:g}"
         expected = f"width {true[0]:g}, height {true[1]:g}, those of the upright picture"
-        turned = "the picture is turned (EXIF orientation): write its upright size and annotate in its pixels"
+        turned = "the two are exchanged, as for pictures turned by EXIF: write the upright size, annotate in its pixels"
         findings.add("size-differs", place, found, expected, turned if given == true[::-1] else "")
 
 
 def size_in_bytes(text: str) -> int:
     """`"300M"` as bytes: a number, and K, M or G for powers of 1000. Raises `UserError("bad-value")`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMG]?)B?", text.strip().upper())
     if match is None:
         raise UserError("bad-value", f"'{text}' is no size of a file", "a number of bytes such as 300M or 2G")
     return int(float(match[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match[2]])

@@ -30,7 +30,8 @@ class CocoPeople:
     """Labelled persons with their image files; a `People`.
 
     `annotated` are these and all others of the category: crowds, and persons without a labelled keypoint.
-    `image_paths` are the files of all images, by image id. `allow_truncated` is `read_image`'s.
+    `image_paths` are the files of all images, by image id. `allow_truncated` is `read_image`'s. `stretched` boxes are
+    not as annotated (`posefabric.data.boxes`).
     """
 
     skeleton: Skeleton
@@ -39,6 +40,7 @@ class CocoPeople:
     image_paths: Mapping[int, str]
     category_id: int = 1
     allow_truncated: bool = False
+    stretched: bool = False
 
     def truth(self) -> GroundTruth:
         return GroundTruth(self.skeleton, self.annotated, tuple(self.image_paths), self.category_id)

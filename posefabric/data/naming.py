@@ -6,6 +6,7 @@ Everything found here is a guess to be confirmed.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -42,11 +43,13 @@ def guess_mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     by_words = {words(name): name for name in names}
     lower = {name.lower(): name for name in names}
     pairs: dict[str, str] = {}
+    taken: set[str] = set()
     for name in names:
         swapped = tuple(_OTHER_SIDE.get(word, word) for word in words(name))
         mirrored = by_words.get(swapped) if swapped != words(name) else _glued_partner(name, lower)
-        if mirrored is None or {name, mirrored} & {*pairs, *pairs.values()}:
+        if mirrored is None or not taken.isdisjoint((name, mirrored)):
             continue
+        taken |= {name, mirrored}
         is_right = side(name) == "right" or (side(name) is None and _starts_right(name, mirrored))
         pairs |= {mirrored: name} if is_right else {name: mirrored}
     return tuple(pairs.items())
@@ -90,15 +93,20 @@ def known_sigma(name: str) -> float | None:
 
 
 def name_parts(parts: Sequence[Sequence[str]]) -> list[str]:
-    """A readable, distinct name for each group of keypoints: their common word, else their few words, else `partN`."""
+    """A readable, distinct name for each group of keypoints.
+
+    It is what all of them share, else their few words, else a word that most of them share, else `partN`.
+    """
     order = dict.fromkeys(_stem(name) for names in parts for name in names)
     titles = [_title(names, list(order)) or f"part{number}" for number, names in enumerate(parts, start=1)]
     counts = Counter(titles)
-    seen: Counter[str] = Counter()
+    taken = set(titles)
     distinct = []
     for title in titles:
-        seen[title] += 1
-        distinct.append(f"{title}_{seen[title]}" if counts[title] > 1 else title)
+        numbered = (f"{title}_{number}" for number in itertools.count(1))
+        name = title if counts[title] == 1 else next(name for name in numbered if name not in taken)
+        taken.add(name)
+        distinct.append(name)
     return distinct
 
 
@@ -108,9 +116,15 @@ def _title(names: Sequence[str], order: Sequence[str]) -> str | None:
     prefix = [*filter(None, sides)] if len(sides) == 1 else []
     stems = [_stem(name) for name in names]
     distinct = [stem for stem in order if stem and stem in stems]
-    if 1 <= len(distinct) <= 4:
+    if len(distinct) == 1:
         return "_".join([*prefix, *distinct])
-    often = Counter(word for stem in stems for word in set(stem.split("_")) if word and not word.isdigit())
+    nouns = [[word for word in stem.split("_") if word and not word.isdigit()] for stem in stems]
+    shared = [word for word in nouns[0] if all(word in others for others in nouns)]
+    if shared:
+        return "_".join([*prefix, *shared])
+    if distinct and len("_".join(distinct).split("_")) <= 4:
+        return "_".join([*prefix, *distinct])
+    often = Counter(word for words_of_one in nouns for word in dict.fromkeys(words_of_one))
     for word, number in often.most_common(1):
         if 2 * number > len(names):
             return "_".join([*prefix, word])

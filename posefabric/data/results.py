@@ -99,7 +99,7 @@ def _detection(fields: Fields) -> dict[str, Any] | None:
     good = check_id(fields.findings, fields.place, "image_id", fields.get("image_id"))
     if box is None or score is None or not good:
         return None
-    ids = {key: fields.values[key] for key in ("image_id", "category_id")}
+    ids = {key: fields.get(key) for key in ("image_id", "category_id")}
     return {**ids, "bbox": box.tolist(), "score": score}
 
 
@@ -109,12 +109,12 @@ def _results(path: Path, findings: Findings) -> Iterator[Fields]:
     if not encoding:
         return
     try:
-        for entry in read_entries(path, encoding):
-            if isinstance(entry, Opening) and entry.section == "":
-                continue
-            if isinstance(entry, Opening) or entry.index is None:
-                fix = "name a file of results; one with annotations is what they are measured against"
-                raise JsonError("no-results", "", "no list", fix)
+        entries = read_entries(path, encoding)
+        if next(entries, None) != Opening(""):  # an empty object has no entries at all
+            fix = "name a file of results; one with annotations is what they are measured against"
+            raise JsonError("no-results", "", "no list", fix)
+        for entry in entries:
+            assert isinstance(entry, Entry), "a list holds no others"
             check_hope(findings, entry)
             place = _place(entry)
             tell_constants(findings, entry, place)

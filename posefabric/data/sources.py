@@ -101,10 +101,20 @@ def open_evaluated(
     if boxes:
         found = read_boxes(boxes, people.image_paths, people.category_id)
         people = detected(people, found, config.evaluation.box_threshold)
+        if low := len(found) - len(people):
+            least = config.evaluation.box_threshold
+            logger.warning("%s: left out: %d with a score below evaluation.box_threshold (%g)", boxes.name, low, least)
         return people, f"{len(people)} boxes of {boxes.name}"
     if len(people) == 0:
         return unlabelled(people), ANNOTATED
-    return (stretched(people), STRETCHED) if config.data.stretch_boxes else (people, ANNOTATED)
+    people = stretched(people) if config.data.stretch_boxes else people
+    return people, source_of_boxes(people)
+
+
+def source_of_boxes(people: People) -> str:
+    """In words where annotated boxes come from; those of synthetic people are never stretched."""
+    held = people.people if isinstance(people, InMemory) else people
+    return STRETCHED if isinstance(held, CocoPeople) and held.stretched else ANNOTATED
 
 
 def require_images(*groups: People) -> None:

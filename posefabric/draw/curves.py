@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from posefabric.draw.figures import figure_style, save_figure
 from posefabric.draw.palette import RUN_COLOURS
@@ -38,6 +39,7 @@ def plot_curves(rows_by_run: Mapping[str, Sequence[Row]], path: Path | None = No
             axes = figure.add_subplot(1, len(panels), i + 1)
             axes.set_title(title or keys[0], loc="left", fontsize=10)
             axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             _plot(axes, rows_by_run, keys if title else keys[:1])
     if path is not None:
         save_figure(figure, path)

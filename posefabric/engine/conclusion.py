@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from posefabric.config import Config
-from posefabric.data.boxes import ANNOTATED, STRETCHED
 from posefabric.data.images import write_image
 from posefabric.data.records import Image, People, records
+from posefabric.data.sources import source_of_boxes
 from posefabric.data.transforms import make_sample
 from posefabric.draw import contact_sheet, draw_people
 from posefabric.engine.evaluate import predict_people
@@ -22,6 +22,7 @@ from posefabric.evaluation.visibility import calibrated_threshold
 from posefabric.geometry import invert, transform_points
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
+from posefabric.predictor import visible_threshold
 from posefabric.reporting import write_report
 from posefabric.runs import Run, make_folder
 
@@ -37,9 +38,8 @@ def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate
     found = predict_people(net, people, config, device=str(next(net.parameters()).device))
     persons = list(records(people))
     cost = count(net.architecture)
-    boxes = STRETCHED if config.data.stretch_boxes else ANNOTATED
     measured = {
-        "boxes": boxes,
+        "boxes": source_of_boxes(people),
         **figures(people.truth(), found),
         "parameters": cost.parameters,
         "macs": cost.macs,
@@ -61,7 +61,7 @@ def conclude(run: Run, began: float) -> None:
 
 
 def save_pictures(run: Run, people: People, found: Predictions, config: Config) -> None:
-    """Contact sheets in the run's `pictures/`, chosen by OKS; drawn are the predictions."""
+    """Contact sheets in the run's `pictures/`, chosen by OKS; drawn are the keypoints found that count as visible."""
     persons = list(records(people))
     similarity = oks(found.keypoints_xy, persons, people.skeleton.sigmas)
     order = np.argsort(-similarity)
@@ -74,15 +74,15 @@ def save_pictures(run: Run, people: People, found: Predictions, config: Config) 
     }
     make_folder(run.path / "pictures")
     for name, chosen in choices.items():
-        drawn = [_picture(people, int(index), found, config) for index in chosen]
+        drawn = [_picture(people, int(index), found, config, visible_threshold(run)) for index in chosen]
         if drawn:
             write_image(run.path / "pictures" / f"{name}.jpg", contact_sheet(drawn, columns=4))
 
 
-def _picture(people: People, index: int, found: Predictions, config: Config) -> Image:
+def _picture(people: People, index: int, found: Predictions, config: Config, threshold: float) -> Image:
     """The person's crop, enlarged, with the predicted skeleton."""
     sample = make_sample(
         people.record(index), people.image(index), people.skeleton, CANVAS_HW, margin=config.data.margin
     )
     points = transform_points(found.keypoints_xy[index], invert(sample.crop_to_image))
-    return draw_people(sample.image, points[None], np.ones((1, len(points))), people.skeleton)
+    return draw_people(sample.image, points[None], found.scores[[index]], people.skeleton, threshold=threshold)

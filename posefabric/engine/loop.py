@@ -52,7 +52,12 @@ class Plan:
         """Whole batches only; fewer persons than one batch raise `UserError("bad-value")`."""
         steps_per_epoch = num_persons // settings.batch_size
         if steps_per_epoch == 0:
-            raise UserError("bad-value", f"batch size {settings.batch_size}", f"at most {num_persons}, the persons")
+            raise UserError(
+                "bad-value",
+                f"batch size {settings.batch_size}",
+                f"at most {num_persons}, the persons",
+                "give a smaller one: --set search.batch_size=N of a search, train.batch_size=N of a training",
+            )
         return Plan(settings.epochs * steps_per_epoch, settings.validate_every * steps_per_epoch)
 
 

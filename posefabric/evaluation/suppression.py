@@ -1,7 +1,7 @@
 """One pose a person: of poses in an image that tell of the same person, the best is kept (OKS suppression).
 
-Where it stands in the walk: between the poses found in detected boxes and COCO's metrics; poses of annotated boxes need
-it no less, for boxes of a crowd lead to the same person.
+Where it stands in the walk: between the poses found in detected boxes and COCO's metrics. Annotated boxes are different
+persons already; there nothing is suppressed, though HRNet's code does it, and every person keeps a pose.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ def suppress(
     and so on with those that are left. `areas` are those of the persons' boxes, square pixels; the OKS of two poses
     takes all keypoints and the mean of both areas.
 
-    This is the field's greedy order (G-RMI, HRNet) with two differences. HRNet's soft rule returns the poses with the
-    scores they came with: there it only chooses which 20 to keep. The paper's own code deletes a suppressed pose from
-    the list that it is walking through, and so never judges the one behind it; here all are judged.
+    This is the field's greedy order (G-RMI, HRNet) with three differences. HRNet's areas are those of the crops (boxes
+    grown to the input's aspect ratio, then 1.25 times a side: 1.56 times ours or more), so it drops poses that are
+    kept here; the paper's code takes boxes, as here. HRNet's soft rule returns the poses with the scores they came
+    with: there it only chooses which 20 to keep. The paper's own code deletes a suppressed pose from the list that it
+    is walking through, and so never judges the one behind it; here all are judged.
     """
     kept: list[int] = []
     final = np.array(scores, dtype=np.float64)

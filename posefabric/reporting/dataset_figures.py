@@ -93,15 +93,17 @@ def _full_size(input_hw: tuple[int, int], margin: float, shape: float) -> float:
 
 
 def _histogram(values: Float[np.ndarray, " N"], label: str, mark: float | None) -> Figure:
-    low, high = np.log2(values.min()), np.log2(values.max())
-    edges = np.exp2(np.linspace(low - 0.05, high + 0.05, 33))
+    low, high = np.log2(values.min()) - 0.05, np.log2(values.max()) + 0.05
+    few_octaves = high - low < 2  # powers of two would mark one place of the axis, or none
+    edges = np.linspace(2**low, 2**high, 33) if few_octaves else np.exp2(np.linspace(low, high, 33))
     with figure_style():
         figure = Figure(figsize=(4.6, 2.6), layout="constrained")
         axes = figure.add_subplot()
         axes.hist(values, bins=list(edges), color=RUN_COLOURS[0])
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        if not few_octaves:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel("persons")
         if mark is not None:

@@ -140,7 +140,7 @@ def suspected(album: Album, indices: Sequence[int], places: Places) -> tuple[lis
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def exchanged(suspect: Suspect) -> str:

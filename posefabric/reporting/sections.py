@@ -54,8 +54,6 @@ def headline_figures(run: RunNotes) -> Iterator[tuple[str, str]]:
     for stage, name in (("mixture", "of the mixture"), ("inherited", "before its norms were recalibrated")):
         if _is_number(run.evaluation.get(f"{stage}/PCK@0.2")):
             yield f"PCK@0.2 {name}", f"{run.evaluation[f'{stage}/PCK@0.2']:.1f} %"
-    if isinstance(run.evaluation.get("boxes"), str):
-        yield "Persons from", run.evaluation["boxes"]
     for key, name in (("parameters", "Parameters"), ("macs", "MACs")):
         if _is_number(run.evaluation.get(key)):
             yield name, magnitude(run.evaluation[key])
@@ -74,7 +72,9 @@ def headline(run: RunNotes) -> Html:
     note = "" if run.evaluation else "This run has not been evaluated (no evaluation.json)."
     if any(key.startswith("mixture/") for key in run.evaluation):
         note = "The derived net still has the weights that its supernet's mixture learned; training comes next."
-    return section("At a glance", element("dl", *tiles, class_="tiles") if tiles else "", note=note)
+    boxes = run.evaluation.get("boxes")
+    lead = f"Persons were cut out by their {boxes}." if isinstance(boxes, str) else ""
+    return section("At a glance", element("dl", *tiles, class_="tiles") if tiles else "", lead=lead, note=note)
 
 
 def magnitude(value: float) -> str:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posefabric.data.boxes import STRETCH_PX, detected, stretched, unlabelled
+from posefabric.config import DataSettings
+from posefabric.data.boxes import ANNOTATED, STRETCH_PX, STRETCHED, detected, stretched, unlabelled
 from posefabric.data.coco import CocoPeople, people_of
+from posefabric.data.memory import InMemory
 from posefabric.data.records import PersonRecord
+from posefabric.data.sources import SYNTHETIC, open_people, source_of_boxes
 from posefabric.skeletons import COCO17
 
 
@@ -41,6 +44,13 @@ def test_a_stretched_box_is_the_smallest_that_holds_box_and_keypoints(seed: int)
         high = np.maximum(person.bbox_xyxy[2:], labelled.max(0) + STRETCH_PX)
         np.testing.assert_array_equal(wide.bbox_xyxy, [*low, *high])
         assert (wide.annotation_id, wide.area) == (person.annotation_id, person.area)
+
+
+def test_boxes_are_called_stretched_where_they_are() -> None:
+    """Synthetic people have exact boxes, which no setting changes."""
+    assert source_of_boxes(people(0)) == ANNOTATED
+    assert source_of_boxes(InMemory(stretched(people(0)))) == STRETCHED
+    assert source_of_boxes(open_people(SYNTHETIC, "val", DataSettings(stretch_boxes=True))) == ANNOTATED
 
 
 def test_what_stretched_boxes_are_measured_against_stays() -> None:

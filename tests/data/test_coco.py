@@ -286,3 +286,16 @@ def test_real_images_are_found(real_data):
     people = coco.load(real_data / "coco_mini" / "person_keypoints_val.json")
     height, width, _ = people.image(0).shape
     assert (height, width) == (427, 640)
+
+
+def test_guessed_pairs_are_told_of_the_category_that_is_read_and_of_no_given_skeleton(tmp_path, caplog):
+    hand = {"id": 2, "name": "hand", "keypoints": [f"finger_{i}" for i in range(30)]}
+    path = saved(tmp_path, changed(["categories", 1], hand))
+    coco.load(path, category="cat")
+    assert "guessed from the names: left_ear and right_ear; taken to lie on the middle line: tail" in caplog.text
+    assert "hand" not in caplog.text
+    caplog.clear()
+    coco.load(path, skeleton=Skeleton(keypoints=("left_ear", "right_ear", "tail")), category="cat")
+    assert "guessed from" not in caplog.text
+    coco.load(path, category="hand")
+    assert "finger_7, ... (30 in all)" in caplog.text

@@ -13,11 +13,11 @@ import typer.main
 import yaml
 
 from posefabric import cli, commands
-from posefabric.config import DataSettings
+from posefabric.config import Config, DataSettings
 from posefabric.data.downloads import download
-from posefabric.data.sources import DatasetFile, open_people
+from posefabric.data.sources import DatasetFile, open_evaluated, open_people
 from posefabric.errors import UserError
-from posefabric.skeletons import skeleton_from_data
+from posefabric.skeletons import COCO17, skeleton_from_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
@@ -51,6 +51,20 @@ def test_the_folders_of_coco_become_a_dataset(images: str, tmp_path: Path, synth
         assert people.image(0).ndim == 3
     with pytest.raises(UserError, match=r"dataset\.yaml exists"):
         commands.import_("coco", source, output=tmp_path / "out" / "deep")
+
+
+def test_the_images_of_test_dev_become_the_test_split(tmp_path: Path, synthetic: Path) -> None:
+    """COCO's file for them has no annotations, and its categories no keypoints."""
+    source = laid_out(tmp_path / "coco", synthetic, ".")
+    images = json.loads((synthetic / "annotations.json").read_text())["images"]
+    names = {"images": images, "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}]}
+    (source / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps(names))
+    (source / "test2017").symlink_to(synthetic / "images")
+    result = commands.import_("coco", source, output=tmp_path / "out")
+    assert result.figures["test"] == {"images": 6, "persons": 0}
+    test, _ = open_evaluated(str(result.output), "test", Config())
+    assert (test.skeleton, len(test.truth().image_ids)) == (COCO17, 6)
+    assert len(open_people(str(result.output), "val", DataSettings())) == 6
 
 
 def test_one_json_becomes_a_dataset_that_is_split_by_image(tmp_path: Path, synthetic: Path) -> None:

@@ -116,6 +116,10 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "deep": lambda: "[" * SIZE,
     "texts": lambda: '{"annotations":[[' + '"ab",' * (SIZE // 5) + '"a"]]}',
     "text": lambda: '{"annotations":["' + "a" * SIZE,
+    "NaN under long keys": lambda: (
+        '{"a":[' + ",".join([('{"' + "k" * 90 + '":') * 900 + "NaN" + "}" * 900] * 60) + "]}"
+    ),
+    "NaN beside a long text": lambda: '{"annotations":[[NaN,"' + "\\\\" * (SIZE // 2) + '"]]}',
 }
 
 
@@ -130,3 +134,77 @@ def test_reading_takes_at_most_ten_times_the_file(name: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     growth, _ = map(int, done.stdout.split())
     assert growth < 10 * path.stat().st_size
+
+
+def test_a_key_written_twice_many_times_is_told_in_no_time(tmp_path: Path) -> None:
+    """Twice as many keys take about twice as long, not four times; a quadratic reader needs minutes for these."""
+    twice = ",".join(f'"k{i}":1,"k{i}":1' for i in range(30_000))
+    file = tmp_path / "twice.json"
+    file.write_text(f'{{"images":[],"categories":[],"annotations":[{{{twice}}}]}}')
+    with pytest.raises(UserError, match="duplicate-key"):
+        coco.load(file)
+
+
+def test_long_keys_are_cut_in_pointers(tmp_path: Path) -> None:
+    file = tmp_path / "long.json"
+    file.write_text(f'{{"{"x" * 100_000}":[{",".join(["NaN"] * 500)}],"images":[],"categories":[],"annotations":[]}}')
+    with pytest.raises(UserError) as caught:
+        coco.load(file)
+    assert len(str(caught.value)) < 100_000
+
+
+def test_many_unknown_flip_pairs_are_told_briefly(tmp_path: Path) -> None:
+    names = [f"name_{i}" for i in range(1000)]
+    pairs = [[f"left_{i}", f"right_{i}"] for i in range(4000)]
+    category = {"id": 1, "name": "x", "keypoints": names, "flip_pairs": pairs}
+    file = tmp_path / "pairs.json"
+    file.write_text(json.dumps({"images": [], "annotations": [], "categories": [category]}))
+    with pytest.raises(UserError) as caught:
+        coco.load(file)
+    assert len(str(caught.value)) < 50_000
+
+
+def test_a_category_without_keypoints_may_say_so(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 2, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2], "area": 81}
+        ],
+        "categories": [
+            {"id": 1, "name": "ball", "keypoints": [], "skeleton": []},
+            {"id": 2, "name": "ant", "keypoints": ["head"], "skeleton": None, "flip_pairs": None, "sigmas": None},
+        ],
+    }
+    file = tmp_path / "ant.json"
+    file.write_text(json.dumps(document))
+    assert coco.load(file).skeleton.keypoints == ("head",)
+
+
+def test_many_constants_deep_in_one_entry_are_told_briefly(tmp_path: Path) -> None:
+    """A place for each of them took minutes."""
+    deep = "[" * 300 + ",".join(["NaN"] * 50_000) + "]" * 300
+    told = check(saved(tmp_path, TEXT.replace('"iscrowd": 0', f'"iscrowd": 0, "more": {deep}', 1)))[0]
+    assert [problem.code for problem in told.problems] == ["not-finite"] * 501
+    assert told.problems[-1].found == "49,500 more NaN or Infinity"
+
+
+def test_an_integer_of_thousands_of_digits_is_told_in_our_words(tmp_path: Path) -> None:
+    (problem,) = check(saved(tmp_path, TEXT.replace('"iscrowd": 0', '"iscrowd": ' + "1" * 5000, 1)))[0].problems
+    assert problem.code == "json-syntax"
+    assert problem.found.startswith("an integer of thousands of digits, after line 1")
+
+
+def test_no_category_has_a_hundred_thousand_keypoints(tmp_path: Path) -> None:
+    """Comparing each name with each took minutes."""
+    names = [f"{side}_{i}" for i in range(50_000) for side in ("left", "right")]
+    told = check(saved(tmp_path, changed("/categories/0/keypoints", names)))[0]
+    assert told.problems[0].found == "100,000 names"
+
+
+def test_places_on_one_long_line_are_found_in_one_pass(tmp_path: Path) -> None:
+    """Counting each column from the line's beginning takes as long as the line, each."""
+    filler, entries = "k" * 1_000_000, ",".join(["NaN"] * 3000)
+    told = check(saved(tmp_path, f'{TEXT[:-1]}, "{filler}": [{entries}]}}'))[0]
+    columns = [int(problem.found.rsplit(" ", 1)[1]) for problem in told.problems]
+    start = len(TEXT) + len(f', "{filler}": [')
+    assert columns == list(range(start, start + 12_000, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mpii_files import hourglass, hrnet, persons, rectangle, release, structs, write_json, write_release
+from scipy.io import savemat
 
 from posefabric.data.imports.mpii import read_mpii
 from posefabric.data.imports.mpii_person import MpiiPerson
 from posefabric.data.imports.mpii_release import read_release
 from posefabric.errors import UserError
 from posefabric.geometry import crop_matrix, invert, transform_points
+from posefabric.matlab import read_mat
 
 
 def same(found: list[MpiiPerson], people: list[dict[str, Any]], *, occlusion: bool) -> None:
@@ -172,3 +175,19 @@ def test_the_real_lists_agree_and_differ_as_documented(real_data: Path) -> None:
         np.testing.assert_allclose(person.keypoints_xy[labelled], other.keypoints_xy[labelled], atol=5.1e-4)
     assert sum(int((person.visibility == 1).sum()) for person in ours) == 10243
     assert sum(int((person.visibility == 0).sum()) for person in ours) == 3088
+
+
+def test_a_packed_list_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "valid.json.gz", "wb") as file:
+        for _ in range(21):
+            file.write(b" " * 10**7)
+    with pytest.raises(UserError, match="too large"):
+        read_mpii({tmp_path / "valid.json.gz": "val"})
+
+
+def test_a_matlab_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    savemat(tmp_path / "joints.mat", {"joints": np.zeros(80 << 17)}, do_compression=True)
+    with pytest.raises(UserError, match="unpacks to more than"):
+        read_mat(tmp_path / "joints.mat", code="bad-annotation")
+    savemat(tmp_path / "fine.mat", {"joints": np.zeros(40 << 17)}, do_compression=True)
+    assert read_mat(tmp_path / "fine.mat", code="bad-annotation")["joints"].size == 40 << 17

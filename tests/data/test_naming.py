@@ -67,6 +67,19 @@ def test_parts_are_called_by_what_their_keypoints_share() -> None:
     assert naming.name_parts(parts) == ["left_elbow_wrist", "nose_eye", "face", "part4"]
 
 
+def test_what_all_keypoints_of_a_part_share_is_its_name() -> None:
+    fingers = [[f"{finger}_{bone}" for bone in ("mcp", "pip", "dip", "tip")] for finger in ("thumb", "index")]
+    toes = ["left_big_toe", "left_small_toe", "left_heel"]
+    assert naming.name_parts([*fingers, ["wrist", "ring_tip", "ring_dip"], toes]) == [
+        "thumb",
+        "index",
+        "ring",
+        "left_toe",
+    ]
+    assert naming.name_parts([[f"left_ring_finger{i}" for i in range(4)]]) == ["left_ring_finger"]
+    assert naming.name_parts([["thumb_mcp", "index_dip", "ring_pip"]]) == ["part1"]
+
+
 def test_mirrored_parts_differ_in_their_sides_alone() -> None:
     parts = [["right_ankle", "right_knee", "right_hip"], ["left_hip", "left_knee", "left_ankle"]]
     assert naming.name_parts(parts) == ["right_ankle_knee_hip", "left_ankle_knee_hip"]

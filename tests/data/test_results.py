@@ -99,6 +99,7 @@ def test_40_an_empty_list_is_a_result_and_said(read: Any, tmp_path: Path, caplog
         ("[{}", "found the end of the file at line 1, column 4"),
         ("[" + json.dumps(POSE) + ",]", "a comma before the ']'"),
         ('{"annotations": []}', "one with annotations is what they are measured against"),
+        ("{}", "found no list; expected a list of results"),
         ("5", "found no list; expected a list of results"),
         ("[" * 10**5, "brackets in brackets"),
     ],
@@ -132,12 +133,19 @@ def test_boxes_are_read_and_what_is_left_out_is_counted(tmp_path: Path, caplog: 
         ({"bbox": None}, "/1/bbox (image 3): found null"),
         ({"score": NAN}, "/1/score (image 3): found NaN"),
         ({"image_id": 3.0}, "/1/image_id"),
+        ({"category_id": None}, "/1/category_id (image 3): found null"),
     ],
 )
 def test_broken_boxes_are_told(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="bad-prediction") as caught:
         read_boxes(saved(tmp_path, [BOX, BOX | change]), [3], 1)
     assert message in str(caught.value)
+
+
+def test_a_box_without_a_category_is_told(tmp_path: Path) -> None:
+    nameless = {key: value for key, value in BOX.items() if key != "category_id"}
+    with pytest.raises(UserError, match=r"/1/category_id \(image 3\): found nothing"):
+        read_boxes(saved(tmp_path, [BOX, nameless]), [3], 1)
 
 
 def test_boxes_of_other_images_alone_are_an_error(tmp_path: Path) -> None:

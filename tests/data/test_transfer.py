@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
@@ -136,3 +138,12 @@ def test_another_file_of_that_name_is_left_alone(site: Site, tmp_path: Path) -> 
     assert caught.value.code == "not-writable"
     assert (tmp_path / "file.bin").read_bytes() == CONTENT[:-1]
     assert site.asked == []
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1/x", "file:///etc/hosts"])
+def test_redirects_lead_to_web_addresses_only(address: str) -> None:
+    handler = transfer._WebOnly()
+    request = urllib.request.Request("http://127.0.0.1/archive.zip")
+    with pytest.raises(urllib.error.HTTPError, match="no web address"):
+        handler.redirect_request(request, None, 302, "Found", {}, address)
+    assert handler.redirect_request(request, None, 302, "Found", {}, "http://localhost/y") is not None

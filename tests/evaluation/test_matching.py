@@ -52,3 +52,19 @@ def test_a_person_with_no_result_or_with_two_is_refused() -> None:
         match_results([*rows, rows[0]], people)
     with pytest.raises(UserError, match="shows 0 labelled persons"):
         match_results([{**rows[0], "image_id": 99} | {"annotation_id": None}], people)
+
+
+@pytest.mark.parametrize("annotation_id", [[1], {"a": 1}, "1", True, 2.5, 99])
+def test_a_name_that_is_nobodys_is_refused(annotation_id: object) -> None:
+    people = truth()
+    rows = results(people, named=True)
+    with pytest.raises(UserError, match=r"results\[0\] of image 13 has the annotation_id") as caught:
+        match_results([{**rows[0], "annotation_id": annotation_id}, *rows[1:]], people)
+    assert caught.value.code == "bad-prediction"
+
+
+def test_a_result_on_another_image_than_its_person_is_refused() -> None:
+    people = truth()
+    rows = results(people, named=True)
+    with pytest.raises(UserError, match=r"results\[0\] of image 10 has the annotation_id 3"):
+        match_results([{**rows[0], "image_id": 10}, *rows[1:]], people)

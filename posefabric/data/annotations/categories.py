@@ -16,24 +16,40 @@ from posefabric.skeletons import SKELETONS, Skeleton
 
 Pair = tuple[str, str]
 
+LISTED = 8
+"""How many names a message lists of many."""
+
+MOST_KEYPOINTS = 1000
+"""No category may have more: a skeleton is checked pair by pair."""
+
+COMPARED = 200
+"""Among more names no similar one is looked for."""
+
 
 @dataclass(frozen=True)
 class Category:
-    """A category of the file. Without a skeleton its annotations are no persons."""
+    """A category of the file. Without a skeleton its annotations are no persons.
+
+    `remark` says which mirror pairs were guessed where the file names none.
+    """
 
     id: int
     name: str
     skeleton: Skeleton | None
     place: Place
+    remark: str | None = None
 
 
 def read_category(findings: Findings, place: Place, category_id: int, fields: dict[str, Any]) -> Category:
     """A category with the skeleton it describes; None where it names no keypoints or names them wrongly (then told)."""
     name = fields.get("name")
     name = name if isinstance(name, str) and name else str(category_id)
-    names = _keypoint_names(findings, place.at("keypoints"), fields["keypoints"]) if "keypoints" in fields else None
+    fields = {key: value for key, value in fields.items() if value is not None}
+    has_names = fields.get("keypoints", []) != []
+    names = _keypoint_names(findings, place.at("keypoints"), fields["keypoints"]) if has_names else None
     skeleton = _skeleton(findings, place, name, names, fields) if names is not None else None
-    return Category(category_id, name, skeleton, place)
+    guessed = skeleton is not None and "flip_pairs" not in fields and skeleton not in SKELETONS.values()
+    return Category(category_id, name, skeleton, place, _guess_told(name, skeleton) if guessed and skeleton else None)
 
 
 def _skeleton(findings: Findings, place: Place, name: str, names: tuple[str, ...], fields: dict[str, Any]) -> Skeleton:
@@ -49,7 +65,7 @@ def _skeleton(findings: Findings, place: Place, name: str, names: tuple[str, ...
         if known.keypoints == names:
             return known
     if pairs is None:
-        pairs = _guessed_pairs(findings, name, names)
+        pairs = naming.guess_mirror_pairs(names)
     return Skeleton(names, name, mirror_pairs=pairs, limbs=limbs, sigmas=sigmas)
 
 
@@ -73,13 +89,18 @@ def _keypoint_names(findings: Findings, place: Place, value: Any) -> tuple[str, 
     if not isinstance(value, list) or not value:
         findings.add("missing-keypoint-names", place, shown(value), "a list of keypoint names")
         return None
+    if len(value) > MOST_KEYPOINTS:
+        findings.add("bad-keypoint-names", place, f"{len(value):,} names", f"at most {MOST_KEYPOINTS:,}")
+        return None
+    seen: set[str] = set()
     for k, name in enumerate(value):
         if not isinstance(name, str) or not name:
             findings.add("bad-keypoint-names", place.at(k), shown(name), "the name of a keypoint")
             return None
-        if name in value[:k]:
+        if name in seen:
             findings.add("bad-keypoint-names", place.at(k), f"{shown(name)} again", "distinct names")
             return None
+        seen.add(name)
     return tuple(value)
 
 
@@ -108,10 +129,11 @@ def _flip_pairs(findings: Findings, place: Place, value: Any, names: Sequence[st
     if not isinstance(value, list):
         findings.add("bad-flip-pair", place, shown(value), "a list of pairs of keypoint names")
         return ()
+    known = frozenset(names)
     pairs: list[Pair] = []
     partner: dict[str, str] = {}
     for i, pair in enumerate(value):
-        wrong = _wrong_pair(pair, names, partner)
+        wrong = _wrong_pair(pair, names, known, partner)
         if wrong:
             findings.add("bad-flip-pair", place.at(i), *wrong)
             continue
@@ -126,14 +148,17 @@ def _flip_pairs(findings: Findings, place: Place, value: Any, names: Sequence[st
     return tuple(pairs)
 
 
-def _wrong_pair(pair: Any, names: Sequence[str], partner: dict[str, str]) -> tuple[str, str] | None:
+def _wrong_pair(
+    pair: Any, names: Sequence[str], known: frozenset[str], partner: dict[str, str]
+) -> tuple[str, str] | None:
     """What is found and expected where a flip pair is none, or is not mutual with those before it."""
     if not _is_pair_of(str, pair):
         return shown(pair), "a pair of keypoint names"
     first, second = pair
     for name in pair:
-        if name not in names:
-            return f"the unknown keypoint {shown(name)}{suggestion(name, names)}", ", ".join(names)
+        if name not in known:
+            hint = suggestion(name, names) if len(names) <= COMPARED else ""
+            return f"the unknown keypoint {shown(name)}{hint}", _listed(names)
     if first == second:
         return shown(pair), "two different keypoints"
     if partner.get(first, second) != second or partner.get(second, first) != first:
@@ -155,15 +180,19 @@ def _sigmas(findings: Findings, place: Place, value: Any, names: Sequence[str]) 
     return tuple(float(sigma) for sigma in value) if findings.counts["bad-sigmas"] == 0 else ()
 
 
-def _guessed_pairs(findings: Findings, name: str, names: Sequence[str]) -> tuple[Pair, ...]:
-    pairs = naming.guess_mirror_pairs(names)
-    alone = ", ".join(naming.unpaired(names, pairs)) or "none"
-    listed = ", ".join(f"{first} and {second}" for first, second in pairs) or "none"
-    findings.remarks.append(
-        f"category '{name}' has no flip_pairs; guessed from the names: {listed}; "
-        f"taken to lie on the middle line: {alone}"
+def _guess_told(name: str, skeleton: Skeleton) -> str:
+    pairs = [f"{first} and {second}" for first, second in skeleton.mirror_pairs]
+    alone = naming.unpaired(skeleton.keypoints, skeleton.mirror_pairs)
+    return (
+        f"category '{name}' has no flip_pairs; guessed from the names: {_listed(pairs)}; "
+        f"taken to lie on the middle line: {_listed(alone)}"
     )
-    return pairs
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few of many names, and how many there are."""
+    shortened = [*names[:LISTED], f"... ({len(names)} in all)"] if len(names) > LISTED + 1 else names
+    return ", ".join(shortened) or "none"
 
 
 def _is_pair_of(kind: type, value: Any) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import codecs
 import functools
+import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,14 @@ WINDOW = 1 << 20
 LARGEST_ENTRY = 64 << 20
 """No entry may have more characters."""
 
+MOST_PLACED = 500
+"""Of one entry, so many NaN and Infinity are told one by one."""
+
 LARGEST_OBJECT = 1000
 """The document's object has three keys of ours; it may not have more than this."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
+_CONSTANTS = re.compile(r'"(?:[^"\\]++|\\.)*+"|(NaN|-?Infinity)')  # possessive: long texts leave nothing to go back to
 _NEAR = 100  # an error so close to the window's end may come from the cut
 
 
@@ -42,7 +47,7 @@ class Entry:
     """One entry of a list of the document, or (`index` None) the value of a key that is no list.
 
     `section` is the key, "" where the document itself is the list. `repeated` are keys that an object of the entry
-    has twice, `constants` the places of NaN and Infinity in it, in order.
+    has twice, `constants` the places of NaN and Infinity in it, in order, `num_unplaced` how many more there are.
     """
 
     section: str
@@ -50,6 +55,7 @@ class Entry:
     value: Any
     repeated: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    num_unplaced: int = 0
 
     @property
     def pointer(self) -> str:
@@ -62,9 +68,15 @@ def _pointer(section: str, index: int | None) -> str:
     return start if index is None else f"{start}/{index}"
 
 
+LONGEST_STEP = 100
+"""Longer keys are cut in pointers: no key of the format is so long, and every problem repeats it."""
+
+
 @functools.lru_cache(maxsize=64)
 def _step(step: str | int) -> str:
-    return "/" + str(step).replace("~", "~0").replace("/", "~1")
+    text = str(step)
+    text = text if len(text) <= LONGEST_STEP else f"{text[:LONGEST_STEP]}..."
+    return "/" + text.replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +166,7 @@ class _Window:
         self.file, self.decode = file, codecs.getincrementaldecoder(encoding)().decode
         self.encoding, self.num_bytes = encoding, 0
         self.text, self.at, self.ended = "", 0, False
-        self.line, self.column = 1, 1  # of the window's first character
+        self.line, self.column, self.counted = 1, 1, 0  # those of the character `counted`
         self.repeated: list[str] = []
         self.num_constants = 0
         self.decoder = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=self._constant)
@@ -183,13 +195,14 @@ class _Window:
             except RecursionError as error:
                 found = f"brackets in brackets, hundreds deep, from {self.place()} on"
                 raise JsonError("json-too-deep", _pointer(section, index), found) from error
-            except ValueError as error:  # an integer of thousands of digits
-                raise JsonError("json-syntax", _pointer(section, index), f"{error}, after {self.place()}") from error
+            except ValueError as error:
+                found = f"an integer of thousands of digits, after {self.place()}"
+                raise JsonError("json-syntax", _pointer(section, index), found) from error
             if end == len(self.text) and self._grow(_pointer(section, index)):
                 continue  # a number may go on
             constants = self._constants(end) if self.num_constants else ()
             self.at = end
-            return Entry(section, index, value, tuple(self.repeated), constants)
+            return Entry(section, index, value, tuple(self.repeated), constants, self.num_constants - len(constants))
 
     def place(self, at: int | None = None) -> str:
         """Line and column, counted from 1, of a position in the window."""
@@ -210,8 +223,8 @@ class _Window:
         """Forget what was read and read on; twice as much as is left. False at the end of the file."""
         if self.ended:
             return False
-        self.line, self.column = self._line_column(self.at)
-        self.text, self.at = self.text[self.at :], 0
+        self._line_column(self.at)
+        self.text, self.at, self.counted = self.text[self.at :], 0, 0
         if len(self.text) >= WINDOW:
             _check_density(self.text, where)
         block = self.file.read(max(WINDOW, len(self.text)))
@@ -225,10 +238,12 @@ class _Window:
         return True
 
     def _line_column(self, at: int) -> tuple[int, int]:
-        newlines = self.text.count("\n", 0, at)
-        if newlines:
-            return self.line + newlines, at - self.text.rfind("\n", 0, at)
-        return self.line, self.column + at
+        """Counted on from where it was asked last, which is never behind."""
+        newlines = self.text.count("\n", self.counted, at)
+        self.line += newlines
+        self.column = at - self.text.rfind("\n", self.counted, at) if newlines else self.column + at - self.counted
+        self.counted = at
+        return self.line, self.column
 
     def _cut(self, error: json.JSONDecodeError) -> bool:
         """Whether the error may come from the window's end and not from the file."""
@@ -246,8 +261,8 @@ class _Window:
     def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            names = [name for name, _ in pairs]
-            self.repeated += [name for name in value if names.count(name) > 1]
+            counts = Counter(name for name, _ in pairs)
+            self.repeated += [name for name, count in counts.items() if count > 1]
         return value
 
     def _constant(self, name: str) -> float:
@@ -256,7 +271,8 @@ class _Window:
 
     def _constants(self, end: int) -> tuple[str, ...]:
         matches = _CONSTANTS.finditer(self.text, self.at, end)
-        return tuple(self.place(match.start()) for match in matches if match.group(1))
+        found = (self.place(match.start()) for match in matches if match.group(1))
+        return tuple(itertools.islice(found, MOST_PLACED))
 
 
 def _check_density(text: str, where: str) -> None:

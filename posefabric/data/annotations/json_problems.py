@@ -78,6 +78,8 @@ def tell_constants(findings: Findings, entry: Entry, place: Place) -> None:
     if entry.constants:
         for (steps, value), where in zip(_not_finite(entry.value, ()), entry.constants, strict=False):
             findings.add("not-finite", place.at(*steps), f"{shown(value)} at {where}", "a finite number")
+    if entry.num_unplaced:
+        findings.add("not-finite", place, f"{entry.num_unplaced:,} more NaN or Infinity", "finite numbers")
 
 
 def _not_finite(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], float]]:

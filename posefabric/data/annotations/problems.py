@@ -21,6 +21,9 @@ SHOWN = 50
 KEPT = 10_000
 """How many problems of a code are kept; the others are counted."""
 
+LONGEST_POINTER = 1000
+"""So many characters of a pointer are told."""
+
 GIVE_UP = 100_000
 """After so many problems that block a file, the rest of it is not read."""
 
@@ -61,7 +64,7 @@ FIXES: dict[str, str] = {
     "keypoint-outside": "correct the coordinates (pixels of the image, not shares or another size), or set 0, 0, 0",
     "labelled-at-origin": "set the visibility of keypoints that are not labelled to 0",
     "bad-box": "write x, y, width, height in pixels, width and height above 0",
-    "bad-area": "write the person's area in square pixels, or leave the key out (the box's is taken)",
+    "bad-area": "write the person's area in square pixels",
     "missing-area": "add the person's area in square pixels: COCO's own evaluation needs it",
     "bad-iscrowd": "write 0, or 1 for a crowd that is not scored",
     "missing-iscrowd": "add \"iscrowd\": 0: COCO's own evaluation needs it",
@@ -135,7 +138,7 @@ class Findings:
         if self.counts[code] <= KEPT:
             ids = (place.annotation_id, place.image_id)
             fix = fix or self.fixes.get(code) or FIXES[code]
-            where, found, expected = printable(place.pointer), printable(found), printable(expected)
+            where, found, expected = printable(_cut(place.pointer)), printable(found), printable(expected)
             self.problems.append(Problem(code, self.file, where, *ids, found, expected, fix))
 
     def note(self, text: str, first: str) -> None:
@@ -198,6 +201,11 @@ def summary(file: str, problems: Sequence[Problem], counts: Counter[str]) -> str
     if total == 1:
         return f"{file} {lines[0]}"
     return "\n  ".join([f"{file} has {total:,} problems:", *lines])
+
+
+def _cut(place: str) -> str:
+    """A JSON pointer, cut where it leads deeper than annotations go."""
+    return place if len(place) <= LONGEST_POINTER else f"{place[:LONGEST_POINTER]}..."
 
 
 def counted(counts: Counter[str]) -> str:

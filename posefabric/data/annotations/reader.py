@@ -205,6 +205,8 @@ def _choose(file: AnnotationFile, wanted: Wanted) -> None:
         first, *others = (printable(category.name) for category in chosen)
         findings.remarks.append(f"several categories have keypoints: '{first}' is taken, not {', '.join(others)}")
         chosen = chosen[:1]
+    if not wanted.skeleton:
+        findings.remarks += [category.remark for category in chosen if category.remark]
     if wanted.skeleton and named:
         chosen = [_with_skeleton(findings, (chosen or named)[0], wanted.skeleton)]
     file.chosen = chosen

@@ -15,6 +15,7 @@ import os
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,19 @@ def _fill(part: _Part, patience: Patience) -> None:
             time.sleep(wait_s)
 
 
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to web addresses; urllib itself would follow them to FTP, too."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
+            raise urllib.error.HTTPError(newurl, code, "redirected to what is no web address", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_WebOnly)
+
+
 def _ask(part: _Part, timeout_s: float, progress: ByteProgress) -> None:
     """One request for what is missing, and whatever the answer brings."""
     headers = {"User-Agent": "posefabric", "Accept-Encoding": "identity"}
@@ -139,7 +153,7 @@ def _ask(part: _Part, timeout_s: float, progress: ByteProgress) -> None:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.version}
     request = urllib.request.Request(part.remote.url, headers=headers)
     try:
-        answer = urllib.request.urlopen(request, timeout=timeout_s)
+        answer = _opener().open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:

@@ -23,6 +23,9 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeE
 """What the readers raise on damaged files; of a .zip with a password, `RuntimeError`."""
 _BLOCK = 1 << 20
 
+MOST_GROWTH, ALWAYS_ALLOWED = 100, 64 << 20
+"""An archive may unpack to so many times its size, or to so many bytes; the published ones grow tenfold at most."""
+
 
 @runtime_checkable
 class _Readable(Protocol):
@@ -35,16 +38,14 @@ def unpack(archive: Path, folder: Path) -> int:
     """Unpack a .zip or .tar.gz into a folder; the number of files is returned.
 
     Raises `UserError`: "download-failed" if the archive is damaged or names places outside the folder or anything
-    but files and folders; "not-writable" if another file is in the way or the disk is full. Then nothing is moved.
+    but files and folders, if it has no files, the same name twice, or more in it than `MOST_GROWTH` allows;
+    "not-writable" if another file is in the way or the disk is full. Then nothing is moved.
     """
     drafts = folder / f".{archive.name}.unpacking"
     shutil.rmtree(drafts, ignore_errors=True)
     try:
         with ByteProgress(f"unpacking {archive.name}") as progress:
-            done = 0
-            for name, file in _files(archive, folder):
-                done += _write(drafts / name, file)
-                progress.update(done, None)
+            _write_all(archive, folder, drafts, progress)
         return _move(drafts, folder)
     except _DAMAGED as error:
         raise _refused(archive, f"is damaged: {error}") from error
@@ -54,30 +55,48 @@ def unpack(archive: Path, folder: Path) -> int:
         shutil.rmtree(drafts, ignore_errors=True)
 
 
-def _files(archive: Path, folder: Path) -> Iterator[tuple[PurePosixPath, _Readable]]:
-    """The files of an archive with their names, as they come."""
+def _write_all(archive: Path, folder: Path, drafts: Path, progress: ByteProgress) -> None:
+    limit = max(MOST_GROWTH * archive.stat().st_size, ALWAYS_ALLOWED)
+    done = 0
+    for name, file, size in _files(archive, folder):
+        if done + size > limit:
+            raise _refused(archive, f"unpacks to more than {limit // 10**6:,} MB, which no dataset does")
+        try:
+            done += _write(drafts / name, file)
+        except (FileExistsError, NotADirectoryError) as error:  # the folder of drafts was empty
+            raise _refused(archive, f"names {str(name)!r} twice, or as a file and as a folder") from error
+        progress.update(done, None)
+    if not drafts.exists():
+        raise _refused(archive, "has no files")
+
+
+def _files(archive: Path, folder: Path) -> Iterator[tuple[PurePosixPath, _Readable, int]]:
+    """The files of an archive with their names and sizes in bytes, as they come."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as members:
             require_space(folder, sum(member.file_size for member in members.infolist()), f"to unpack {archive.name}")
             for member in members.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)
-                name = _inside(archive, member.filename, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
-                if not member.is_dir():
+                is_folder = member.filename.endswith("/")
+                plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+                name = _inside(archive, member.filename, plain, is_folder)
+                if not is_folder:
                     with members.open(member) as file:
-                        yield name, file
+                        yield name, file, member.file_size
         return
     with tarfile.open(archive, "r|gz") as stream:
         for entry in stream:
-            name = _inside(archive, entry.name, plain=entry.isreg() or entry.isdir())
+            name = _inside(archive, entry.name, entry.isreg() or entry.isdir(), entry.isdir())
             content = stream.extractfile(entry)
             if content is not None:
-                yield name, content
+                yield name, content, entry.size
 
 
-def _inside(archive: Path, name: str, plain: bool) -> PurePosixPath:
-    """The name, if it is that of a file or folder below the folder."""
+def _inside(archive: Path, name: str, plain: bool, is_folder: bool) -> PurePosixPath:
+    """The name, if it is that of a file or folder below the folder (of a folder: or of that itself)."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if not plain or path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
+    nameless = not path.parts and not is_folder
+    if not plain or nameless or path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
         raise _refused(archive, f"names {name!r}, which is no plain file inside its folder")
     return path
 

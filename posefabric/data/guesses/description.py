@@ -100,7 +100,7 @@ def _check_category(files: Files) -> None:
     names = [str(category.get("name", category.get("id"))) for category in _with_keypoints(files.annotations)]
     if files.category is None and len(names) > 1:
         found = f"{files.annotations} has keypoints of {', '.join(names)}"
-        raise UserError("bad-value", found, "one of them, as --category NAME")
+        raise UserError("bad-value", found, "one of them", "name it: --category NAME")
 
 
 def yaml_text(description: Description, files: Files, folder: Path) -> str:

@@ -20,7 +20,7 @@ from posefabric.data.imports.mpii_person import MpiiPerson
 from posefabric.data.imports.mpii_splits import measured_by, split_persons
 from posefabric.data.records import PersonRecord
 from posefabric.errors import UserError
-from posefabric.skeletons import LSP14, MPII16
+from posefabric.skeletons import COCO17, LSP14, MPII16
 
 logger = logging.getLogger(__name__)
 
@@ -108,10 +108,16 @@ def _coco_file(request: Request) -> Imported:
 def _coco_folder(request: Request) -> Imported:
     annotations = {split: request.source / f"annotations/person_keypoints_{split}2017.json" for split in COCO_SPLITS}
     images = {split: _coco_images(request, f"{split}2017") for split in COCO_SPLITS}
-    counts = {split: _count(coco.load(annotations[split], images[split])) for split in COCO_SPLITS}
+    tested = request.source / "annotations/image_info_test-dev2017.json"
+    if tested.is_file():  # images alone: no annotations, and categories without keypoints
+        annotations["test"], images["test"] = tested, _coco_images(request, "test2017")
+    skeletons = {"test": COCO17}
+    people = {split: coco.load(file, images[split], skeletons.get(split)) for split, file in annotations.items()}
+    counts = {split: _count(part) for split, part in people.items()}
     keys: dict[str, str | dict[str, str]] = {
         "images": {split: relative(folder, request.output) for split, folder in images.items()},
         **{split: relative(file, request.output) for split, file in annotations.items()},
+        **({"skeleton": COCO17.name} if "test" in people else {}),
     }
     return Imported(write_yaml(request.output, keys, "COCO 2017 keypoints (Lin et al., ECCV 2014)"), counts)
 

@@ -31,6 +31,9 @@ _SHIFTED = (-2.0, -2.0)
 
 _FOLDERS = (".", "annot", "mpii_human_pose_v1_u12_2")
 _SPLIT_FILES = {"train": "train.json", "val": "valid.json", "test": "test.json"}
+LARGEST_LIST = 200 * 10**6
+"""Bytes of JSON, unpacked; the field's lists have a fifth of it at most."""
+
 _WHOLE_FILES = ("mpii_annotations.json", "mpii_annotations.json.gz", "mpii_human_pose_v1_u12_1.mat")
 
 
@@ -77,8 +80,13 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UserError("missing-file", f"{path} does not exist or is not a file", expected)
     try:
-        data = path.read_bytes()
-        entries = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(LARGEST_LIST + 1)
+        if len(data) > LARGEST_LIST:
+            raise UserError("bad-annotation", f"{path} is too large", f"at most {LARGEST_LIST // 10**6} MB of JSON")
+        entries = json.loads(data)
+    except UserError:
+        raise
     except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
         raise UserError("bad-annotation", f"{path} is not JSON: {error}", expected) from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
