@@ -44,7 +44,7 @@ lock: ## make requirements.lock again; pins that still fit stay (remove the file
 	set -e; venv=$$(mktemp -d); trap 'rm -rf "$$venv"' EXIT; \
 	$(PYTHON) -m venv "$$venv"; \
 	"$$venv/bin/python" -m pip install --quiet $(UV); \
-	"$$venv/bin/uv" pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --universal \
+	"$$venv/bin/uv" pip compile pyproject.toml --extra dev --extra sweep --generate-hashes --python-version 3.11 --universal \
 	  --constraints constraints.txt --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what make has made: .venv, caches, build products, site/, demo/ (runs/ stays)

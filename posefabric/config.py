@@ -53,6 +53,7 @@ class FabricSettings(Settings):
     operations: tuple[str, ...] = HEAD_OPERATIONS
     share_operations: bool = True
     boundary: Literal["repeat", "omit"] = "repeat"
+    entries: Literal["first", "every"] = "first"
 
     def head(self) -> SearchSpace:
         return self._space(self.num_layers - self.keep, self.num_layers)
@@ -70,6 +71,7 @@ class FabricSettings(Settings):
             operations=self.operations,
             share_operations=self.share_operations,
             boundary=self.boundary,
+            entries=self.entries,
         )
 
 

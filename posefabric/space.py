@@ -23,9 +23,9 @@ HEAD_OPERATIONS = (ZERO, "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
 BACKBONE_OPERATIONS = (*HEAD_OPERATIONS, "avg_pool_3x3", "max_pool_3x3")
 """The paper's candidates: part heads leave out pooling (section III-B)."""
 
-Slot = Literal["same", "finer", "coarser"]
-SLOTS: tuple[Slot, ...] = ("same", "finer", "coarser")
-"""The inputs of a cell in the order of its betas (section III-B, equation 2)."""
+Slot = Literal["same", "finer", "coarser", "feature"]
+SLOTS: tuple[Slot, ...] = ("same", "finer", "coarser", "feature")
+"""The inputs of a cell in the order of its betas (section III-B, equation 2); the last is ours (`entries`)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class SearchSpace:
     scales, finest first, each twice the one before. A map at stride s has `base_channels * s` channels unless an
     architecture says otherwise. `num_nodes` is H, the hidden nodes of a cell. `share_operations`: one alpha for all
     cells of a fabric (the paper) or one per cell. `boundary`: `"repeat"` (the paper) feeds a missing neighbour's slot
-    from the same scale, or at a new bottom cell from the finer one; `"omit"` has real neighbours only.
+    from the same scale, or at a new bottom cell from the finer one; `"omit"` has real neighbours only. `entries`: the
+    features are read by the `"first"` kept layer (the paper), or by `"every"` one, so that a cell may do without the
+    layers before it: then the number of cells is chosen too, and with it which stage of the backbone feeds a fabric.
     """
 
     num_layers: int
@@ -72,6 +74,7 @@ class SearchSpace:
     share_operations: bool = True
     boundary: Literal["repeat", "omit"] = "repeat"
     strides: tuple[int, ...] = (4, 8, 16, 32)
+    entries: Literal["first", "every"] = "first"
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -159,11 +162,12 @@ class SearchSpace:
         wanted: dict[Slot, int] = {"same": stride, "finer": stride // 2, "coarser": stride * 2}
         stand_in = stride if stride in maps else stride // 2
         sources = []
-        for slot in SLOTS:
-            found = wanted[slot]
+        for slot, found in wanted.items():
             if found not in maps:
                 if self.boundary == "omit":
                     continue
                 found = stand_in
             sources.append(Source(slot, maps[found], found))
+        if self.entries == "every" and feature_name(stride) not in maps.values() and stride in self.input_strides:
+            sources.append(Source("feature", feature_name(stride), stride))
         return tuple(sources)

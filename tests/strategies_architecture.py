@@ -45,6 +45,7 @@ def spaces(
         operations=tuple(operations) if set(operations) > {ZERO} or ZERO not in operations else BACKBONE_OPERATIONS,
         share_operations=draw(st.booleans()),
         boundary=draw(st.sampled_from(("repeat", "omit"))),
+        entries=draw(st.sampled_from(("first", "every"))),
         strides=STRIDES[: scales or draw(st.integers(1, len(STRIDES)))],
     )
 

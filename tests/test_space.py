@@ -167,20 +167,24 @@ def test_slots_are_unique_and_in_the_order_of_the_betas(space: SearchSpace) -> N
         slots = [source.slot for source in site.sources]
         assert slots == [slot for slot in SLOTS if slot in slots]
         if space.boundary == "repeat":
-            assert slots == list(SLOTS)
+            assert slots[:3] == list(SLOTS[:3])
+        later = site.layer > space.first_layer and site.stride in space.input_strides
+        assert ("feature" in slots) == (space.entries == "every" and later)
 
 
 @given(spaces())
-def test_cells_read_the_layer_before_only(space: SearchSpace) -> None:
+def test_cells_read_the_layer_before_and_features_where_they_may(space: SearchSpace) -> None:
     for site in space.sites():
         for source in site.sources:
-            if site.layer > space.first_layer:
+            if source.slot == "feature":
+                assert source.origin == feature_name(site.stride)
+            elif site.layer > space.first_layer:
                 assert space.site(source.origin).layer == site.layer - 1
 
 
 @given(spaces())
 def test_omit_keeps_the_true_neighbours_of_repeat(space: SearchSpace) -> None:
-    wanted = {"same": 1.0, "finer": 0.5, "coarser": 2.0}
+    wanted = {"same": 1.0, "finer": 0.5, "coarser": 2.0, "feature": 1.0}
     for site in space.sites():
         for source in site.sources:
             if space.boundary == "omit":

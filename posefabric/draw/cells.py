@@ -28,6 +28,7 @@ SLOT_STYLE: dict[Slot, tuple[str, DashStyle, float]] = {
     "finer": ("input from the finer scale", (0, (4.0, 1.3)), 0.2),
     "same": ("from the same scale", "-", 0.0),
     "coarser": ("from the coarser scale", (0, (1.2, 0.9)), -0.2),
+    "feature": ("from the backbone", (0, (3.0, 1.0, 0.8, 1.0)), 0.1),
 }
 """Slot -> its words, line style and where its arrow enters the box (up is positive)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def draw_fabrics(architecture: Architecture, path: Path | None = None) -> Figure
                 _draw_panel(figure, panel, (left, top), colours)
                 left += panel.inches[0] + _GAP
             top -= row_height + _GAP
-        _draw_legend(figure, colours)
+        _draw_legend(figure, colours, _slots_of(architecture))
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -85,6 +85,11 @@ def operation_colours_of(architecture: Architecture) -> dict[str, str]:
     spaces = [space for space, _ in architecture.fabrics().values()]
     names = dict.fromkeys(name for space in spaces for name in space.operations if name != ZERO)
     return operation_colours(tuple(names))
+
+
+def _slots_of(architecture: Architecture) -> set[str]:
+    sites = (site for space, _ in architecture.fabrics().values() for site in space.sites())
+    return {source.slot for site in sites for source in site.sources}
 
 
 def fabric_names(architecture: Architecture) -> list[str]:
@@ -169,11 +174,12 @@ def _draw_title(axes: Axes, panel: _Panel) -> None:
     axes.text(-0.45, top + 0.45 * unit, panel.caption, fontsize=8, color=MUTED, va="top", linespacing=1.35)
 
 
-def _draw_legend(figure: Figure, colours: Mapping[str, str]) -> None:
+def _draw_legend(figure: Figure, colours: Mapping[str, str], slots: Collection[str]) -> None:
     operations: list[Artist] = [Patch(color=colour, label=name) for name, colour in colours.items()]
     inputs: list[Artist] = [
         Line2D([], [], color=INK, linestyle=style, linewidth=1.8, dash_capstyle="butt", label=words)
-        for words, style, _ in SLOT_STYLE.values()
+        for slot, (words, style, _) in SLOT_STYLE.items()
+        if slot in slots
     ]
     width, height = figure.get_size_inches()
     for line, handles in enumerate((operations, inputs)):
