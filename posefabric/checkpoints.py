@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 
 from posefabric.errors import UserError
-from posefabric.runs import FORMAT, make_folder, read_record, sync_folder, to_text, write_atomic
+from posefabric.runs import FORMAT, make_folder, not_written, read_record, sync_folder, to_text, write_atomic
 
 logger = logging.getLogger(__name__)
 
 KEPT = 3
 """How many checkpoints stay on disk."""
 
-TREE, TENSORS = "state.json", "state.safetensors"
+FOLDER, BEST = "checkpoints", "best.json"
+TREE, TENSORS, MANIFEST = "state.json", "state.safetensors", "manifest.json"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -46,46 +47,114 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError("bad-weights", f"{path} is not a whole safetensors file: {error}") from error
 
 
-def save_checkpoint(run: Path, step: int, state: Mapping[str, Any]) -> None:
-    """Write the state after `step` steps into a run folder, whole or not at all; keep the last few."""
-    folder = run / "checkpoints"
+def save_checkpoint(run: Path, step: int, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write the state after `step` steps into a run folder, whole or not at all.
+
+    `about` joins the manifest: what the state belongs to, its `"config"` above all. The last few checkpoints and the
+    best stay. A failure leaves those that were there; a full disk raises `UserError("disk-full")`.
+    """
+    folder = run / FOLDER
     draft, final = folder / f".step-{step}.tmp", folder / f"step-{step}"
     shutil.rmtree(draft, ignore_errors=True)
     make_folder(draft)
     tree, tensors = _pack(state)
-    write_atomic(draft / TREE, to_text(tree))
-    save_tensors(draft / TENSORS, tensors)
-    write_atomic(draft / "manifest.json", to_text({"format": FORMAT, "step": step, "sha256": _digests(draft)}))
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(draft, final)
-    sync_folder(folder)
+    try:
+        write_atomic(draft / TREE, to_text(tree))
+        save_tensors(draft / TENSORS, tensors)
+        manifest = {"format": FORMAT, "step": step, "sha256": _digests(draft), **about}
+        write_atomic(draft / MANIFEST, to_text({**manifest, "digest": _digest(to_text(manifest).encode())}))
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(draft, final)
+        sync_folder(folder)
+    except OSError as error:
+        raise not_written(final, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    marked = best(run)
     for old in _steps(folder)[:-KEPT]:
-        shutil.rmtree(folder / f"step-{old}")
+        if marked is None or old != marked.step:
+            shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
 
 
-def latest_checkpoint(run: Path) -> tuple[int, dict[str, Any]] | None:
-    """Step and state of the newest whole checkpoint of a run folder; damaged ones are passed over with a warning."""
-    for step in reversed(_steps(run / "checkpoints")):
-        folder = run / "checkpoints" / f"step-{step}"
-        if _is_whole(folder):
-            return step, _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
-        logger.warning("%s is damaged and passed over", folder)
+def latest_checkpoint(run: Path, config: Any = None) -> tuple[int, dict[str, Any]] | None:
+    """Step and state of the newest whole checkpoint of a run folder.
+
+    Damaged ones, and those of another `config` where one is given, are passed over with a warning that says how many
+    steps are lost.
+    """
+    steps = _steps(run / FOLDER)
+    for step in reversed(steps):
+        state = read_checkpoint(run, step, config)
+        if state is not None:
+            if step != steps[-1]:
+                logger.warning("going back to step %d: %d steps are lost", step, steps[-1] - step)
+            return step, state
+    if steps:
+        logger.warning("no checkpoint is whole: the run begins anew, %d steps are lost", steps[-1])
     return None
 
 
-def _is_whole(folder: Path) -> bool:
+def read_checkpoint(run: Path, step: int, config: Any = None) -> dict[str, Any] | None:
+    """The state of one checkpoint; none, with a warning, where it is missing, damaged or of another `config`."""
+    folder = run / FOLDER / f"step-{step}"
     try:
-        return bool(read_record(folder / "manifest.json").get("sha256") == _digests(folder))
-    except (OSError, UserError):
-        return False
+        manifest = read_record(folder / MANIFEST)
+        if manifest.pop("digest", None) != _digest(to_text(manifest).encode()):
+            problem = "is damaged"
+        elif manifest["format"] != FORMAT:
+            problem = f"has format {manifest['format']}, this version reads {FORMAT}"
+        elif manifest["step"] != step or manifest["sha256"] != _digests(folder):
+            problem = "is damaged"
+        elif config is not None and manifest.get("config") != config:
+            problem = "belongs to another run"
+        else:
+            state: dict[str, Any] = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
+            return state
+    except (OSError, UserError) as error:
+        problem = f"cannot be read ({error.finding if isinstance(error, UserError) else error.strerror})"
+    logger.warning("%s %s and is passed over", folder, problem)
+    return None
+
+
+class Best(NamedTuple):
+    """The best validation so far: after which step, by which figure."""
+
+    step: int
+    figure: str
+    value: float
+
+
+def mark_best(run: Path, found: Best) -> None:
+    """Keep the checkpoint of a step until a better one is marked."""
+    write_atomic(run / FOLDER / BEST, to_text(found._asdict()))
+
+
+def best(run: Path) -> Best | None:
+    """What `mark_best` marked last and is still there."""
+    try:
+        marked = Best(**read_record(run / FOLDER / BEST))
+    except (UserError, TypeError):
+        return None
+    return marked if marked.step in _steps(run / FOLDER) else None
+
+
+def remove_strays(run: Path) -> None:
+    """Remove what a writer that died left half-done: drafts of files in a run folder and of checkpoints."""
+    for path in (*run.glob(".*.tmp"), *(run / FOLDER).glob(".*.tmp")):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (TREE, TENSORS)}
+    return {name: _digest((folder / name).read_bytes()) for name in (TREE, TENSORS)}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _steps(folder: Path) -> list[int]:
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+    names = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _pack(state: Any) -> tuple[Any, dict[str, Tensor]]:

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from posefabric import commands
-from posefabric.errors import BUG, INPUT_OUTPUT, UserError
+from posefabric.errors import BUG, INPUT_OUTPUT, INTERRUPTED, TERMINATED, UserError
 
 COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.demo,
@@ -58,13 +59,14 @@ def main() -> None:
     """Run the command line and exit with its code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without the letters of some name
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         build()()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(INPUT_OUTPUT)
     except OSError as error:

@@ -174,7 +174,8 @@ class Optimization(Settings):
     """How weights are trained. `lr` falls by `schedule`: `"cosine"` to 0, or `"steps"` by `gamma` at `milestones`.
 
     `milestones` and `warmup` are shares of all steps. `clip_norm` 0 and `ema_decay` 0 switch these off.
-    `precision`: `"32-true"` or `"bf16-mixed"`. Validation follows every `validate_every` epochs and the last.
+    `precision`: `"32-true"` or `"bf16-mixed"`. Validation follows every `validate_every` epochs and the last. `leave`
+    says which weights a run ends with: those of the `"last"` step or of the `"best"` validation (by AP, else PCK).
     """
 
     epochs: Count = 200
@@ -190,6 +191,7 @@ class Optimization(Settings):
     ema_decay: Share = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     validate_every: Count = 1
+    leave: Literal["last", "best"] = "last"
 
 
 class SearchSettings(Optimization):

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 USAGE, BAD_DATA, BUG, INPUT_OUTPUT = 2, 65, 70, 74
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes: errors of four kinds; Ctrl-C, and a signal by which a system ends a process."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ CODES: dict[str, Code] = {
     ),
     "missing-file": Code(INPUT_OUTPUT, "A file or folder does not exist.", "Check the path."),
     "not-writable": Code(INPUT_OUTPUT, "A file or folder cannot be written.", "Check permissions and free space."),
+    "disk-full": Code(
+        INPUT_OUTPUT,
+        "A file does not fit on the disk; what was there before is unharmed.",
+        "Free some space and repeat the command: the run goes on from its last checkpoint.",
+    ),
+    "run-busy": Code(
+        INPUT_OUTPUT,
+        "Another process is writing into the run folder.",
+        "Wait until it has ended, or give another --output.",
+    ),
     "download-failed": Code(
         INPUT_OUTPUT,
         "A file could not be downloaded, or is not the one that was published.",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from posefabric import heatmaps
+from posefabric.architecture import Architecture
 from posefabric.config import Config, Optimization
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
@@ -102,6 +103,10 @@ class WeightLearner:
         net = self.bare_net if self.average is None else self.average.module
         assert isinstance(net, PoseNet)
         return net
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.bare_net.architecture
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """One update. A gradient that overflows is left out and counted as `skipped`.

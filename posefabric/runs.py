@@ -7,7 +7,9 @@ No torch here.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import importlib.metadata
 import json
 import os
@@ -19,10 +21,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
 from posefabric.config import Config
 from posefabric.errors import UserError
+from posefabric.locks import LOCK_FILES, hold
 
 FORMAT = 1
 
@@ -33,8 +38,8 @@ SKIPPED_IMAGES = "skipped_images"
 class Run:
     """An open run folder."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, lock: FileLock | None = None) -> None:
+        self.path, self._lock = path, lock
         if not (path / "run.json").is_file():
             raise UserError("bad-run", f"{path} has no run.json", "a folder written by posefabric")
         self.record: dict[str, Any] = read_record(path / "run.json")
@@ -43,23 +48,31 @@ class Run:
     def start(path: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:
         """Make a run folder, or open it again to resume.
 
-        A folder of another command, configuration or data raises `UserError("run-differs")` with the difference; a
-        run that stopped before its first step is begun anew.
+        A folder of another command, configuration or data raises `UserError("run-differs")` with the difference; one
+        that another process is writing into `UserError("run-busy")`, within a second. A run that stopped before its
+        first step is begun anew.
         """
         if path.exists() and not path.is_dir():
             raise UserError("not-writable", f"{path} is a file", "a new or empty folder")
         wanted = {"format": FORMAT, "command": command, "config": dict(config), "data": dict(data)}
-        if (path / "run.json").exists():
-            run = Run(path)
-            if run.finished or run.rows():
-                _check_same(run.record, wanted, path)
-                return run
-        elif path.exists() and any(path.iterdir()):
-            raise UserError("run-differs", f"{path} exists and is no run folder", "a new or empty folder")
-        make_folder(path)
+        if not (path / "run.json").exists():
+            if path.exists() and any(file.name not in LOCK_FILES for file in path.iterdir()):
+                raise UserError("run-differs", f"{path} exists and is no run folder", "a new or empty folder")
+            make_folder(path)
+        elif (run := Run(path)).finished:
+            _check_same(run.record, wanted, path)
+            return run
+        lock = hold(path)
+        if (path / "run.json").exists() and ((run := Run(path, lock)).finished or run.rows()):
+            _check_same(run.record, wanted, path)
+            return run
         record = {**wanted, "state": "running", "started": _now(), "versions": versions(), "git": git_state()}
         write_atomic(path / "run.json", to_text(record))
-        return Run(path)
+        return Run(path, lock)
+
+    def hold(self) -> None:
+        """Keep other processes from writing here as long as this object lives. Raises `UserError("run-busy")`."""
+        self._lock = hold(self.path)
 
     @property
     def finished(self) -> bool:
@@ -80,6 +93,8 @@ class Run:
         """Mark the run as done; its checkpoints are no longer needed."""
         self.note(state="finished", ended=_now())
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        if self._lock is not None:
+            self._lock.release(force=True)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one object to `metrics.jsonl`."""
@@ -134,7 +149,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError("not-writable", f"cannot make the folder {path}: {error.strerror}") from error
+        raise not_written(path, error) from error
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -147,10 +162,22 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
+        sync_folder(path.parent)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError("not-writable", f"cannot write {path}: {error.strerror}") from error
-    sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # what cannot be removed now is removed when the run goes on
+            draft.unlink(missing_ok=True)
+        raise not_written(path, error, len(data)) from error
+
+
+def not_written(path: Path, error: OSError, size: int | None = None) -> UserError:
+    """What a failed write of `size` bytes is to people: a full disk says what is needed, what is free, and where."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return UserError("not-writable", f"cannot write {path}: {error.strerror}")
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    needed = "" if size is None else f"{size / 1e6:.1f} MB are needed, "
+    free = f"{shutil.disk_usage(folder).free / 1e6:.1f} MB are free in {folder}"
+    quota = " (the quota may allow less)" if error.errno == errno.EDQUOT else ""
+    return UserError("disk-full", f"{path} does not fit on the disk: {needed}{free}{quota}")
 
 
 def versions() -> dict[str, str]:

@@ -83,7 +83,7 @@ STATE: dict[str, Any] = {
 
 
 def test_a_state_comes_back_whole(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, 7, STATE)
+    save_checkpoint(tmp_path, 7, STATE, {})
     found = latest_checkpoint(tmp_path)
     assert found is not None
     step, state = found
@@ -96,7 +96,7 @@ def test_a_state_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, 1, {"betas": (0.9, (1, None))})
+    save_checkpoint(tmp_path, 1, {"betas": (0.9, (1, None))}, {})
     assert latest_checkpoint(tmp_path) == (1, {"betas": [0.9, [1, None]]})
 
 
@@ -121,7 +121,7 @@ def test_a_fused_optimizer_continues_as_if_it_had_never_stopped(
     for step in range(1, 3):
         learn(whole, first, step)
         learn(resumed, second, step)
-    save_checkpoint(tmp_path, 2, second.state_dict())
+    save_checkpoint(tmp_path, 2, second.state_dict(), {})
     found = latest_checkpoint(tmp_path)
     assert found is not None
     second = optimizer([resumed], lr=0.1, fused=True)
@@ -133,15 +133,15 @@ def test_a_fused_optimizer_continues_as_if_it_had_never_stopped(
 
 def test_the_last_few_are_kept(tmp_path: Path) -> None:
     for step in (5, 9, 10, 100, 101):
-        save_checkpoint(tmp_path, step, {"step": step})
+        save_checkpoint(tmp_path, step, {"step": step}, {})
     assert KEPT == 3
     assert steps(tmp_path) == ["step-10", "step-100", "step-101"]
     assert latest_checkpoint(tmp_path) == (101, {"step": 101})
 
 
 def test_a_step_written_again_replaces_the_first(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, 5, {"x": 1})
-    save_checkpoint(tmp_path, 5, {"x": 2})
+    save_checkpoint(tmp_path, 5, {"x": 1}, {})
+    save_checkpoint(tmp_path, 5, {"x": 2}, {})
     assert latest_checkpoint(tmp_path) == (5, {"x": 2})
 
 
@@ -154,7 +154,7 @@ def test_without_checkpoints_there_is_nothing_to_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
 def test_a_flipped_byte_anywhere_is_passed_over(tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture) -> None:
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"step": step, "x": torch.full((5,), float(step))})
+        save_checkpoint(tmp_path, step, {"step": step, "x": torch.full((5,), float(step))}, {})
     content = (tmp_path / "checkpoints" / "step-3" / file).read_bytes()
     position = content.index(b'"sha256"') + 30 if file == "manifest.json" else len(content) - 8
     flip_byte(tmp_path / "checkpoints" / "step-3" / file, position)
@@ -168,7 +168,7 @@ def test_a_flipped_byte_anywhere_is_passed_over(tmp_path: Path, file: str, caplo
 @pytest.mark.parametrize("content", [None, b"", b"[]"])
 def test_a_missing_or_cut_file_is_passed_over(tmp_path: Path, file: str, content: bytes | None) -> None:
     for step in (1, 2):
-        save_checkpoint(tmp_path, step, {"step": step})
+        save_checkpoint(tmp_path, step, {"step": step}, {})
     damaged = tmp_path / "checkpoints" / "step-2" / file
     damaged.unlink()
     if content is not None:
@@ -177,6 +177,6 @@ def test_a_missing_or_cut_file_is_passed_over(tmp_path: Path, file: str, content
 
 
 def test_when_all_are_damaged_there_is_nothing_to_resume(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, 1, {"step": 1})
+    save_checkpoint(tmp_path, 1, {"step": 1}, {})
     flip_byte(tmp_path / "checkpoints" / "step-1" / "state.json", 3)
     assert latest_checkpoint(tmp_path) is None

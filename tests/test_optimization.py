@@ -154,7 +154,7 @@ def test_a_learner_resumes_exactly_from_a_checkpoint(tmp_path: Path, optimizer: 
     whole = new_learner(config)
     for step in range(2):
         whole.step(batches[step], step)
-    save_checkpoint(tmp_path, 2, whole.state_dict())
+    save_checkpoint(tmp_path, 2, whole.state_dict(), {})
     saved = latest_checkpoint(tmp_path)
     assert saved is not None
     resumed = new_learner(small_config("seed=9", f"train.optimizer={optimizer}", "train.ema_decay=0.5"))

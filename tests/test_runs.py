@@ -13,6 +13,7 @@ from small_runs import small_config, small_supernet
 from posefabric import runs
 from posefabric.config import Config
 from posefabric.errors import UserError
+from posefabric.locks import LOCK_FILES
 from posefabric.runs import Run, git_state, make_folder, next_output, write_atomic
 
 CONFIG = small_config().data_form()
@@ -27,7 +28,8 @@ def begun(path: Path, config: dict[str, Any] = CONFIG) -> Run:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    found = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return sorted(name for name in found if name not in LOCK_FILES)
 
 
 def test_a_run_records_what_it_is_made_from(tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make the folder") as caught:
+    with pytest.raises(UserError, match="cannot write") as caught:
         make_folder(tmp_path / "file" / "below")
     assert caught.value.code == "not-writable"
 

@@ -92,6 +92,7 @@ def derive(
     from posefabric.strategies.derive import file_name
 
     opened = Run(run)
+    opened.hold()
     settings = override(opened.config, [*(set or []), *_within(budget)]).search
     found = opened.architecture(SUPERNET_FILE)
     derived = derive_architecture(found, method, settings)

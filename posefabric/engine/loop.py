@@ -9,15 +9,16 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric as Engine
 
-from posefabric.checkpoints import latest_checkpoint, save_checkpoint
 from posefabric.config import Config, Optimization
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
+from posefabric.engine.interruption import Interruption
+from posefabric.engine.keeping import Keeper, Learner
 from posefabric.errors import UserError
 from posefabric.progress import Progress
 from posefabric.runs import Run
@@ -27,25 +28,20 @@ logger = logging.getLogger(__name__)
 Batches = tuple[Batch | None, ...]
 
 
-class Learner(Protocol):
-    """What the loop drives."""
-
-    @property
-    def step(self) -> Callable[..., dict[str, float]]:
-        """Called with the batches of a step, and `step=`."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is. Validation and a checkpoint follow every `interval` steps and the last one."""
+    """How long a run is. Validation and a checkpoint follow every `interval` steps and the last one.
+
+    `leave`: whether the learner is left as the last step made it, or as it was at its best validation.
+    """
 
     num_steps: int
     interval: int
+    leave: Literal["last", "best"] = "last"
+
+    def validates(self, step: int) -> bool:
+        """Whether validation follows when so many steps are done."""
+        return step > 0 and (step % self.interval == 0 or step == self.num_steps)
 
     @staticmethod
     def of(settings: Optimization, num_persons: int) -> Plan:
@@ -58,7 +54,7 @@ class Plan:
                 f"at most {num_persons}, the persons",
                 "give a smaller one: --set search.batch_size=N of a search, train.batch_size=N of a training",
             )
-        return Plan(settings.epochs * steps_per_epoch, settings.validate_every * steps_per_epoch)
+        return Plan(settings.epochs * steps_per_epoch, settings.validate_every * steps_per_epoch, settings.leave)
 
 
 def build_engine(config: Config, precision: str) -> Engine:
@@ -102,24 +98,40 @@ def run_steps(
     batches_from: Callable[[int], Iterator[Batches]],
     validate: Callable[[], dict[str, float]],
 ) -> None:
-    """Drive a learner to the end of its plan, from its newest checkpoint if there is one."""
-    start = 0
-    if (checkpoint := latest_checkpoint(run.path)) is not None:
-        start, state = checkpoint
-        learner.load_state_dict(state)
-        logger.info("resuming at step %d of %d", start, plan.num_steps)
+    """Drive a learner to the end of its plan, from its newest checkpoint if there is one.
+
+    A signal ends the run after the step at hand, with a checkpoint of it (`engine.interruption`).
+    """
+    keeper = Keeper(run, learner)
+    start = keeper.restore()
     run.cut_rows(start)
-    with _Journal(run, start) as journal, Progress(run.record["command"], plan.num_steps, start) as progress:
+
+    def measure(step: int) -> None:
+        measured = validate()
+        journal.write(step, "val", measured)
+        keeper.rate(step, measured)
+        progress.report(step, measured)
+
+    with (
+        Interruption() as interruption,
+        _Journal(run, start) as journal,
+        Progress(run.record["command"], plan.num_steps, start) as progress,
+    ):
+        if plan.validates(start) and not any(row["step"] == start and row["split"] == "val" for row in run.rows()):
+            measure(start)
         batches = batches_from(start)
         for step in range(start, plan.num_steps):
-            row = learner.step(*next(batches), step=step)
-            journal.write(step + 1, "train", row)
+            with interruption.held():
+                row = learner.step(*next(batches), step=step)
+                journal.write(step + 1, "train", row)
+                if plan.validates(step + 1) or interruption.asked is not None or keeper.pays():
+                    keeper.save(step + 1)
+            interruption.end_if_asked()
             progress.advance(loss=row["loss"])
-            if (step + 1) % plan.interval == 0 or step + 1 == plan.num_steps:
-                measured = validate()
-                journal.write(step + 1, "val", measured)
-                save_checkpoint(run.path, step + 1, learner.state_dict())
-                progress.report(step + 1, measured)
+            if plan.validates(step + 1):
+                measure(step + 1)
+    if plan.leave == "best":
+        keeper.restore_best()
 
 
 class _Journal:

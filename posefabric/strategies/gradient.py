@@ -76,6 +76,10 @@ class FirstOrder:
     def net(self) -> PoseNet:
         return self._weights.best_net
 
+    @property
+    def architecture(self) -> Architecture:
+        return self._weights.architecture
+
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         assert architecture_batch is not None
         before = leaders(self._weights.bare_net)

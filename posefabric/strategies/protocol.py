@@ -52,6 +52,11 @@ class Strategy(Protocol):
         """The supernet as it stands."""
         ...
 
+    @property
+    def architecture(self) -> Architecture:
+        """The supernet, as data."""
+        ...
+
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         """One learning step (0-based); what it measured."""
         ...
@@ -77,6 +82,10 @@ class SingleLevel:
     @property
     def net(self) -> PoseNet:
         return self._weights.best_net
+
+    @property
+    def architecture(self) -> Architecture:
+        return self._weights.architecture
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         before = leaders(self._weights.bare_net)

@@ -16,6 +16,7 @@ from posefabric.engine.loop import Plan
 from posefabric.engine.search import search
 from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
+from posefabric.locks import LOCK_FILES
 from posefabric.optimization import WeightLearner
 from posefabric.runs import Run
 
@@ -56,7 +57,9 @@ def contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         # these tell the time
-        if path.is_file() and path.name not in ("run.json", "report.html") and "tensorboard" not in path.parts
+        if path.is_file()
+        and path.name not in ("run.json", "report.html", *LOCK_FILES)
+        and "tensorboard" not in path.parts
     }
 
 

@@ -1,0 +1,77 @@
+"""Signals during a run: the step at hand is finished, its state saved, and only then the run ends.
+
+A second signal ends the process at once, by the system's own rule.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from posefabric.errors import INTERRUPTED, TERMINATED
+
+SIGNALS = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
+if hasattr(signal, "SIGUSR1"):
+    SIGNALS[signal.SIGUSR1] = TERMINATED  # batch systems announce the end of a job by it
+
+PATIENCE_S = 10.0
+"""How long a step may still take once a signal has come; then the process ends with the checkpoint it has."""
+
+
+class Interruption:
+    """While entered, signals wait for `held` blocks to end; outside of them they end the run at once.
+
+    A run ends by `KeyboardInterrupt` where Ctrl-C was hit, else by `SystemExit` with the exit code. In threads other
+    than the main one, where Python forbids handlers, signals keep their meaning.
+    """
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self._held = False
+        self._before: dict[int, Any] = {}
+        self._deadline: threading.Timer | None = None
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, a signal is only noted (`asked`)."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def end_if_asked(self) -> None:
+        """End the run where a signal has come."""
+        if self.asked is not None:
+            raise _ending(self.asked)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked = number
+        for known in SIGNALS:
+            signal.signal(known, signal.SIG_DFL)
+        if not self._held:
+            raise _ending(number)
+        self._deadline = threading.Timer(PATIENCE_S, os._exit, (SIGNALS[signal.Signals(number)],))
+        self._deadline.daemon = True
+        self._deadline.start()
+
+
+def _ending(number: int) -> BaseException:
+    code = SIGNALS[signal.Signals(number)]
+    return KeyboardInterrupt() if code == INTERRUPTED else SystemExit(code)

@@ -1,0 +1,104 @@
+"""A run's checkpoints as it goes: when one is written, which stays, and where a resume begins.
+
+A checkpoint is written before every validation, and in between as often as that costs at most 2 % of the time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from posefabric import documents
+from posefabric.architecture import Architecture
+from posefabric.checkpoints import (
+    Best,
+    best,
+    latest_checkpoint,
+    mark_best,
+    read_checkpoint,
+    remove_strays,
+    save_checkpoint,
+)
+from posefabric.progress import HEADLINES
+from posefabric.runs import Run
+
+logger = logging.getLogger(__name__)
+
+SHARE = 0.02
+"""Of the time, what saving may cost between validations."""
+
+
+class Learner(Protocol):
+    """What the loop drives."""
+
+    @property
+    def step(self) -> Callable[..., dict[str, float]]:
+        """Called with the batches of a step, and `step=`."""
+        ...
+
+    @property
+    def architecture(self) -> Architecture:
+        """The net that it teaches."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Keeper:
+    """Saves and restores one learner of one run."""
+
+    def __init__(self, run: Run, learner: Learner) -> None:
+        self.run, self.learner = run, learner
+        self._saved_at = time.monotonic()
+        self._cost = 0.0
+        remove_strays(run.path)
+
+    def restore(self) -> int:
+        """Bring the learner to where the newest whole checkpoint stands; how many steps were done then."""
+        found = latest_checkpoint(self.run.path, self.run.record["config"])
+        if found is None:
+            return 0
+        step, state = found
+        self.learner.load_state_dict(state)
+        logger.info("resuming at step %d", step)
+        return step
+
+    def pays(self) -> bool:
+        """Whether so much time has passed that saving again costs little of it."""
+        return self._cost <= SHARE * (time.monotonic() - self._saved_at)
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the state after so many steps."""
+        began = time.monotonic()
+        about = {
+            "config": self.run.record["config"],
+            "environment": self.run.record["versions"],
+            "architecture": documents.to_data(self.learner.architecture),
+        }
+        save_checkpoint(self.run.path, step, self.learner.state_dict(), about)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - began
+
+    def rate(self, step: int, measured: Mapping[str, float]) -> None:
+        """Mark the checkpoint of a step as the best so far if its headline figure is; never one that is not finite."""
+        name = next((name for name in HEADLINES if math.isfinite(measured.get(name, math.nan))), None)
+        if name is None:
+            return
+        before = best(self.run.path)
+        if before is None or before.figure != name or before.step > step or measured[name] > before.value:
+            mark_best(self.run.path, Best(step, name, measured[name]))
+
+    def restore_best(self) -> None:
+        """Bring the learner back to its best validation; where that checkpoint is gone it stays, and says so."""
+        marked = best(self.run.path)
+        state = marked and read_checkpoint(self.run.path, marked.step)
+        if marked is None or state is None:
+            logger.warning("no checkpoint of a best validation is left; the last step's state is kept")
+            return
+        self.learner.load_state_dict(state)
+        logger.info("kept is step %d, the best validation (%s %.3g)", marked.step, marked.figure, marked.value)
