@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from posefabric import heatmaps
-from posefabric.architecture import Architecture
 from posefabric.config import Config, Optimization
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
@@ -87,6 +86,7 @@ class WeightLearner:
         self.settings, self.num_steps, self.engine = settings, num_steps, engine
         self.sigma_px = config.data.sigma_px
         self.skipped = 0
+        self._rate_factor = 1.0
         self.penalty: Callable[[int], Tensor] | None = None
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = weight_groups(net.weights(), settings.weight_decay)
@@ -104,19 +104,25 @@ class WeightLearner:
         assert isinstance(net, PoseNet)
         return net
 
-    @property
-    def architecture(self) -> Architecture:
-        return self.bare_net.architecture
+    def rate(self, step: int) -> float:
+        """The learning rate of a step (0-based)."""
+        return self._rate_factor * learning_rate(self.settings, step, self.num_steps)
+
+    def slow_down(self, factor: float) -> None:
+        """Multiply all learning rates by a factor, from the next step on."""
+        self._rate_factor = factor
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """One update. A gradient that overflows is left out and counted as `skipped`.
 
         A loss that is not finite, or `PATIENCE` left-out gradients in a row, raise `UserError("diverged")`.
         """
-        rate = learning_rate(self.settings, step, self.num_steps)
+        rate = self.rate(step)
         for group in self.optimizer.param_groups:
             if group.get("scheduled", True):
                 group["lr"] = group.get("first_lr", self.settings.lr) * rate / self.settings.lr
+            else:
+                group["lr"] = group["first_lr"] * self._rate_factor
         self.net.train()
         loss = heatmap_objective(self.net, batch, self.sigma_px)
         value = checked_loss(loss, step, rate)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from posefabric import documents
-from posefabric.architecture import Architecture
 from posefabric.checkpoints import (
     Best,
     best,
@@ -22,6 +21,7 @@ from posefabric.checkpoints import (
     remove_strays,
     save_checkpoint,
 )
+from posefabric.models.net import PoseNet
 from posefabric.progress import HEADLINES
 from posefabric.runs import Run
 
@@ -40,8 +40,12 @@ class Learner(Protocol):
         ...
 
     @property
-    def architecture(self) -> Architecture:
+    def bare_net(self) -> PoseNet:
         """The net that it teaches."""
+        ...
+
+    def slow_down(self, factor: float) -> None:
+        """Multiply what the configuration says of learning rates."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -78,7 +82,7 @@ class Keeper:
         about = {
             "config": self.run.record["config"],
             "environment": self.run.record["versions"],
-            "architecture": documents.to_data(self.learner.architecture),
+            "architecture": documents.to_data(self.learner.bare_net.architecture),
         }
         save_checkpoint(self.run.path, step, self.learner.state_dict(), about)
         self._saved_at = time.monotonic()

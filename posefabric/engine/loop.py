@@ -17,6 +17,7 @@ from lightning_fabric import Fabric as Engine
 from posefabric.config import Config, Optimization
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
+from posefabric.engine.divergence import note_divergence, rate_factor
 from posefabric.engine.interruption import Interruption
 from posefabric.engine.keeping import Keeper, Learner
 from posefabric.errors import UserError
@@ -100,38 +101,72 @@ def run_steps(
 ) -> None:
     """Drive a learner to the end of its plan, from its newest checkpoint if there is one.
 
-    A signal ends the run after the step at hand, with a checkpoint of it (`engine.interruption`).
+    A signal ends the run after the step at hand, with a checkpoint of it (`engine.interruption`); numbers that are not
+    finite send it back to the last checkpoint, at half the rate (`engine.divergence`).
     """
     keeper = Keeper(run, learner)
-    start = keeper.restore()
-    run.cut_rows(start)
-
-    def measure(step: int) -> None:
-        measured = validate()
-        journal.write(step, "val", measured)
-        keeper.rate(step, measured)
-        progress.report(step, measured)
-
-    with (
-        Interruption() as interruption,
-        _Journal(run, start) as journal,
-        Progress(run.record["command"], plan.num_steps, start) as progress,
-    ):
-        if plan.validates(start) and not any(row["step"] == start and row["split"] == "val" for row in run.rows()):
-            measure(start)
-        batches = batches_from(start)
-        for step in range(start, plan.num_steps):
-            with interruption.held():
-                row = learner.step(*next(batches), step=step)
-                journal.write(step + 1, "train", row)
-                if plan.validates(step + 1) or interruption.asked is not None or keeper.pays():
-                    keeper.save(step + 1)
-            interruption.end_if_asked()
-            progress.advance(loss=row["loss"])
-            if plan.validates(step + 1):
-                measure(step + 1)
+    with Interruption() as interruption:
+        drive = _Drive(run, learner, plan, keeper, interruption)
+        while not drive.attempt(keeper.restore(), batches_from, validate):
+            pass
     if plan.leave == "best":
         keeper.restore_best()
+
+
+@dataclass(frozen=True)
+class _Drive:
+    """What an attempt to reach the end of a plan stands on."""
+
+    run: Run
+    learner: Learner
+    plan: Plan
+    keeper: Keeper
+    interruption: Interruption
+
+    def attempt(
+        self, start: int, batches_from: Callable[[int], Iterator[Batches]], validate: Callable[[], dict[str, float]]
+    ) -> bool:
+        """Whether the end was reached from `start`; if not, what went wrong is noted."""
+        self.run.cut_rows(start)
+        self.learner.slow_down(rate_factor(self.run))
+        steps = self.plan.num_steps
+        with _Journal(self.run, start) as journal, Progress(self.run.record["command"], steps, start) as progress:
+
+            def measure(done: int) -> None:
+                measured = validate()
+                journal.write(done, "val", measured)
+                self.keeper.rate(done, measured)
+                progress.report(done, measured)
+
+            if self.plan.validates(start) and not self._is_validated(start):
+                measure(start)
+            batches = batches_from(start)
+            for step in range(start, steps):
+                with self.interruption.held():
+                    row = self._step(next(batches), step)
+                    if row is None:
+                        return False
+                    journal.write(step + 1, "train", row)
+                    if self.plan.validates(step + 1) or self.interruption.asked is not None or self.keeper.pays():
+                        self.keeper.save(step + 1)
+                self.interruption.end_if_asked()
+                progress.advance(loss=row["loss"])
+                if self.plan.validates(step + 1):
+                    measure(step + 1)
+        return True
+
+    def _step(self, batches: Batches, step: int) -> dict[str, float] | None:
+        """One learning step; nothing where its numbers are not finite."""
+        try:
+            return self.learner.step(*batches, step=step)
+        except UserError as error:
+            if error.code != "diverged":
+                raise
+            note_divergence(self.run, step, error, self.learner.bare_net, batches)
+            return None
+
+    def _is_validated(self, step: int) -> bool:
+        return any(row["step"] == step and row["split"] == "val" for row in self.run.rows())
 
 
 class _Journal:

@@ -77,8 +77,13 @@ class FirstOrder:
         return self._weights.best_net
 
     @property
-    def architecture(self) -> Architecture:
-        return self._weights.architecture
+    def bare_net(self) -> PoseNet:
+        return self._weights.bare_net
+
+    def slow_down(self, factor: float) -> None:
+        self._weights.slow_down(factor)
+        for group in self._optimizer.param_groups:
+            group["lr"] = factor * self._search.architecture_lr
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         assert architecture_batch is not None

@@ -53,8 +53,12 @@ class Strategy(Protocol):
         ...
 
     @property
-    def architecture(self) -> Architecture:
-        """The supernet, as data."""
+    def bare_net(self) -> PoseNet:
+        """The supernet that learns, without its moving average."""
+        ...
+
+    def slow_down(self, factor: float) -> None:
+        """Multiply all learning rates by a factor, from the next step on."""
         ...
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
@@ -84,8 +88,11 @@ class SingleLevel:
         return self._weights.best_net
 
     @property
-    def architecture(self) -> Architecture:
-        return self._weights.architecture
+    def bare_net(self) -> PoseNet:
+        return self._weights.bare_net
+
+    def slow_down(self, factor: float) -> None:
+        self._weights.slow_down(factor)
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         before = leaders(self._weights.bare_net)

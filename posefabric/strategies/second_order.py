@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from posefabric.data.loader import Batch
 from posefabric.models.net import PoseNet
-from posefabric.optimization import WeightLearner, checked_loss, heatmap_objective, learning_rate
+from posefabric.optimization import WeightLearner, checked_loss, heatmap_objective
 from posefabric.strategies.gradient import FirstOrder
 
 Weights = Mapping[str, Tensor]
@@ -70,7 +70,7 @@ class SecondOrder(FirstOrder):
 
     def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
         learner = self._weights
-        rate = learning_rate(learner.settings, step, learner.num_steps)
+        rate = learner.rate(step)
         weights = trained_weights(learner.bare_net)
         scratch = {name: buffer.clone() for name, buffer in learner.bare_net.named_buffers()}
 
