@@ -93,6 +93,11 @@ CODES: dict[str, Code] = {
         "A file does not fit on the disk; what was there before is unharmed.",
         "Free some space and repeat the command: the run goes on from its last checkpoint.",
     ),
+    "out-of-memory": Code(
+        INPUT_OUTPUT,
+        "Not even one sample fits into memory.",
+        "Choose a smaller input (model.input_hw), a smaller net, or a machine with more memory.",
+    ),
     "run-busy": Code(
         INPUT_OUTPUT,
         "Another process is writing into the run folder.",

@@ -87,6 +87,7 @@ class WeightLearner:
         self.sigma_px = config.data.sigma_px
         self.skipped = 0
         self._rate_factor = 1.0
+        self.pieces = 1  # in how many a batch is worked through
         self.penalty: Callable[[int], Tensor] | None = None
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = weight_groups(net.weights(), settings.weight_decay)
@@ -124,10 +125,7 @@ class WeightLearner:
             else:
                 group["lr"] = group["first_lr"] * self._rate_factor
         self.net.train()
-        loss = heatmap_objective(self.net, batch, self.sigma_px)
-        value = checked_loss(loss, step, rate)
-        self.optimizer.zero_grad()
-        self.engine.backward(loss if self.penalty is None else loss + self.penalty(step))
+        value = self._gradient(batch, step, rate)
         limit = self.settings.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self._learned, limit))
         if not math.isfinite(norm):
@@ -137,6 +135,41 @@ class WeightLearner:
         if self.average is not None:
             self.average.update_parameters(self.bare_net)
         return {"loss": value, "lr": rate, "gradient_norm": norm}
+
+    def _gradient(self, batch: Batch, step: int, rate: float) -> float:
+        """Put the gradient of a batch into the parameters; its loss. Where memory runs out, in ever smaller pieces."""
+        while True:
+            try:
+                self.optimizer.zero_grad()
+                return self._accumulated(batch, step, rate)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(len(batch.images), error)
+
+    def _accumulated(self, batch: Batch, step: int, rate: float) -> float:
+        value, count = 0.0, len(batch.images)
+        for piece in batch.pieces(-(-count // self.pieces)):
+            share = len(piece.images) / count
+            loss = heatmap_objective(self.net, piece, self.sigma_px)
+            value += share * checked_loss(loss, step, rate)
+            self.engine.backward(share * loss if self.pieces > 1 else loss)
+        if self.penalty is not None:
+            self.engine.backward(self.penalty(step))
+        return value
+
+    def _halve(self, count: int, error: BaseException) -> None:
+        if self.pieces >= count:
+            raise UserError("out-of-memory", f"one sample at a time does not fit into memory: {error}") from error
+        self.pieces *= 2
+        self.optimizer.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        logger.warning(
+            "out of memory: from now on %d samples at a time, %d to a step as before; norms see the smaller batches",
+            -(-count // self.pieces),
+            count,
+        )
 
     def _skip(self, step: int) -> int:
         self.skipped += 1
@@ -152,11 +185,18 @@ class WeightLearner:
             "optimizer": self.optimizer.state_dict(),
             "average": average,
             "skipped": self.skipped,
+            "pieces": self.pieces,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.bare_net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.skipped = state["skipped"]
+        self.skipped, self.pieces = state["skipped"], state["pieces"]
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of the GPU or of the machine; the latter is a plain RuntimeError of torch's allocator."""
+    told = ("can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)

@@ -61,6 +61,12 @@ class Batch(NamedTuple):
         """The batch on another device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
+    def pieces(self, size: int) -> Iterator[Batch]:
+        """The samples in order, `size` at a time; the first piece tells what was skipped."""
+        for start in range(0, len(self.images), size):
+            of_samples = (tensor[start : start + size] for tensor in self[:-1])
+            yield Batch(*of_samples, skipped=self.skipped if start == 0 else self.skipped[:0])
+
 
 def collate(
     samples: Sequence[Sample], indices: Sequence[int], view: CropSettings, skipped: Sequence[int] = ()
