@@ -97,23 +97,11 @@ def latest_checkpoint(run: Path, config: Any = None) -> tuple[int, dict[str, Any
 def read_checkpoint(run: Path, step: int, config: Any = None) -> dict[str, Any] | None:
     """The state of one checkpoint; none, with a warning, where it is missing, damaged or of another `config`."""
     folder = run / FOLDER / f"step-{step}"
-    try:
-        manifest = read_record(folder / MANIFEST)
-        if manifest.pop("digest", None) != _digest(to_text(manifest).encode()):
-            problem = "is damaged"
-        elif manifest["format"] != FORMAT:
-            problem = f"has format {manifest['format']}, this version reads {FORMAT}"
-        elif manifest["step"] != step or manifest["sha256"] != _digests(folder):
-            problem = "is damaged"
-        elif config is not None and manifest.get("config") != config:
-            problem = "belongs to another run"
-        else:
-            state: dict[str, Any] = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
-            return state
-    except (OSError, UserError) as error:
-        problem = f"cannot be read ({error.finding if isinstance(error, UserError) else error.strerror})"
-    logger.warning("%s %s and is passed over", folder, problem)
-    return None
+    if problem := _problem(folder, step, config):
+        logger.warning("%s %s and is passed over", folder, problem)
+        return None
+    state: dict[str, Any] = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
+    return state
 
 
 class Best(NamedTuple):
@@ -138,10 +126,36 @@ def best(run: Path) -> Best | None:
     return marked if marked.step in _steps(run / FOLDER) else None
 
 
+def strays(run: Path) -> list[Path]:
+    """What a writer that died left half-done: drafts of files in a run folder and of checkpoints."""
+    return [*run.glob(".*.tmp"), *(run / FOLDER).glob(".*.tmp")]
+
+
 def remove_strays(run: Path) -> None:
-    """Remove what a writer that died left half-done: drafts of files in a run folder and of checkpoints."""
-    for path in (*run.glob(".*.tmp"), *(run / FOLDER).glob(".*.tmp")):
+    """Remove them; only who holds the run's lock may."""
+    for path in strays(run):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def check_checkpoints(run: Path) -> list[tuple[str, str]]:
+    """Name and problem of every checkpoint of a run folder; no problem is an empty text."""
+    folder = run / FOLDER
+    return [(f"{FOLDER}/step-{step}", _problem(folder / f"step-{step}", step)) for step in _steps(folder)]
+
+
+def _problem(folder: Path, step: int, config: Any = None) -> str:
+    """What is wrong with a checkpoint; empty where it is whole and, where one is given, of the `config`."""
+    try:
+        manifest = read_record(folder / MANIFEST)
+        if manifest.pop("digest", None) != _digest(to_text(manifest).encode()):
+            return "is damaged"
+        if manifest["format"] != FORMAT:
+            return f"has format {manifest['format']}, this version reads {FORMAT}"
+        if manifest["step"] != step or manifest["sha256"] != _digests(folder):
+            return "is damaged"
+    except (OSError, UserError) as error:
+        return f"cannot be read ({error.finding if isinstance(error, UserError) else error.strerror})"
+    return "belongs to another run" if config is not None and manifest.get("config") != config else ""
 
 
 def _digests(folder: Path) -> dict[str, str]:

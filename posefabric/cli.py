@@ -33,6 +33,7 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.profile,
     commands.report,
     commands.import_weights,
+    commands.doctor,
     commands.recipes,
     commands.explain,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -30,6 +31,9 @@ from posefabric.errors import UserError
 from posefabric.locks import LOCK_FILES, hold
 
 FORMAT = 1
+
+SEALED = "sha256"
+"""The key of `run.json` that holds the digests of what a run left."""
 
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
@@ -89,8 +93,15 @@ class Run:
         self.record |= entries
         write_atomic(self.path / "run.json", to_text(self.record))
 
+    def seal(self) -> None:
+        """Note the digests of what can be told by them later; whoever changes one of these files seals anew."""
+        files = [self.path / name for name in ("architecture.json", "weights.safetensors")]
+        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+        self.note(**{SEALED: digests})
+
     def finish(self) -> None:
         """Mark the run as done; its checkpoints are no longer needed."""
+        self.seal()
         self.note(state="finished", ended=_now())
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         if self._lock is not None:

@@ -9,13 +9,14 @@ from posefabric.commands.datasets import check, download, import_, init, synthes
 from posefabric.commands.learning import demo, derive, import_weights, search, train
 from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
-from posefabric.commands.using import predict, profile, report, show
+from posefabric.commands.using import doctor, predict, profile, report, show
 
 __all__ = [
     "Result",
     "check",
     "demo",
     "derive",
+    "doctor",
     "download",
     "evaluate",
     "explain",

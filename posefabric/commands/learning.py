@@ -102,6 +102,7 @@ def derive(
         opened.norms_file.unlink()  # they fit the net that had this name before
     opened.save_architecture(derived, f"architectures/{name}.json")
     opened.save_architecture(derived)
+    opened.seal()
     opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
     shutil.rmtree(run / "pictures", ignore_errors=True)
     (run / "diagnosis.json").unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""Commands that use what was found: `predict`, `show`, `profile`, `report`."""
+"""Commands that use what was found: `predict`, `show`, `profile`, `report`, `doctor`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,12 @@ from posefabric import documents
 from posefabric.architecture import Architecture, read_architecture
 from posefabric.commands.arguments import Result, RunFolder, write_text
 from posefabric.config import override
-from posefabric.errors import UserError
+from posefabric.errors import BAD_DATA, UserError
 from posefabric.recipes import RECIPES, recipe
 from posefabric.runs import make_folder, next_output
+
+if TYPE_CHECKING:
+    from posefabric.engine.doctor import Finding
 
 
 def predict(
@@ -90,6 +93,22 @@ def report(
     from posefabric.reporting import write_report
 
     return Result(output=write_report(runs, output or runs[-1] / "report.html"))
+
+
+def doctor(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; without one, this machine.")] = None,
+) -> Result:
+    """What works here; or whether a run is sound: hashes, finite weights, leftovers, figures, parity."""
+    from posefabric.engine.doctor import examine, machine
+
+    findings = examine(run) if run else machine()
+    lines = [f"{'ok ' if finding.well else 'BAD'}  {finding.file}: {_told(finding)}" for finding in findings]
+    unwell = run is not None and not all(finding.well for finding in findings)
+    return Result(items=[finding.form() for finding in findings], lines=lines, exit_code=BAD_DATA if unwell else 0)
+
+
+def _told(finding: Finding) -> str:
+    return f"{finding.found}; to do: {finding.todo}" if finding.todo else finding.found
 
 
 def _pictures(files: list[Path], folder: Path) -> list[Path]:
