@@ -1,0 +1,154 @@
+"""Numbers that stop being finite are caught at their step, traced to a module and to persons, and gone back from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import small_config, small_people, small_supernet, training_stream
+
+from posefabric.checkpoints import load_tensors
+from posefabric.config import Config
+from posefabric.engine.divergence import MOST, ROLLBACKS, diagnose
+from posefabric.engine.loop import Source
+from posefabric.engine.search import search
+from posefabric.engine.train import build_net, train
+from posefabric.errors import UserError
+from posefabric.models.net import PoseNet, softmax_mixings
+from posefabric.optimization import WeightLearner
+from posefabric.runs import Run
+
+PEOPLE = small_people(), small_people(6, seed=1)
+
+
+def carry_out(command: str, folder: Path, config: Config) -> Run:
+    supernet = small_supernet(config)
+    run = Run.start(folder, command, config.data_form(), {})
+    if command == "train":
+        train(run, config, build_net(supernet, config), PEOPLE)
+    else:
+        search(run, config, supernet, *PEOPLE)
+    return run
+
+
+def spoil_images(monkeypatch: pytest.MonkeyPatch, step: int, times: int) -> list[int]:
+    """From now on the second sample of that step's batch holds a NaN, so often; its person, once it has been seen."""
+    honest, left, seen = Source.batches, [times], []
+
+    def spoiled(source: Source, plan: Any, start: int) -> Any:
+        for number, batch in enumerate(honest(source, plan, start), start=start):
+            if number == step and left[0]:
+                left[0] -= 1
+                batch.images[1, 0, 0, 0] = torch.nan
+                seen.append(int(batch.indices[1]))
+            yield batch
+
+    monkeypatch.setattr(Source, "batches", spoiled)
+    return seen
+
+
+@pytest.mark.parametrize("command", ["train", "search"])
+def test_a_passing_nan_costs_a_step_back_and_half_the_rate(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small_config("train.epochs=2", "search.epochs=2")
+    persons = spoil_images(monkeypatch, step=3, times=1)
+    run = carry_out(command, tmp_path / "run", config)
+    assert run.finished
+    assert run.record[ROLLBACKS] == [{"step": 3, "module": "images", "persons": persons}]
+    assert "going back to the last checkpoint, from now on at 0.5 of the rate" in caplog.text
+    kept = load_tensors(run.path / "diverged" / "step-3.safetensors")
+    assert torch.isnan(kept["0.images"][1, 0, 0, 0])
+    rates = {row["step"]: row["lr"] for row in run.rows() if row["split"] == "train"}
+    assert sorted(rates) == list(range(1, 7))
+    calm = carry_out(command, tmp_path / "calm", config)
+    full = {row["step"]: row["lr"] for row in calm.rows() if row["split"] == "train"}
+    assert rates[6] == pytest.approx(full[6] / 2)
+    assert all(torch.isfinite(tensor).all() for tensor in load_tensors(run.path / "weights.safetensors").values())
+
+
+def test_after_three_steps_back_the_run_ends_and_names_the_persons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    persons = spoil_images(monkeypatch, step=2, times=100)
+    with pytest.raises(UserError, match=f"the loss of step 2 is nan.*first bad: images; persons .{persons}") as caught:
+        carry_out("train", tmp_path / "run", small_config("train.epochs=2"))
+    assert caught.value.code == "diverged"
+    assert len(json.loads((tmp_path / "run" / "run.json").read_text())[ROLLBACKS]) == MOST + 1
+
+
+def test_an_architecture_parameter_that_is_nan_is_named() -> None:
+    config = small_config()
+    supernet = small_supernet(config)
+    net = PoseNet(supernet, softmax_mixings(supernet))
+    (part,) = supernet.partition
+    with torch.no_grad():
+        net.mixing[part].alpha["shared"][0, 0] = torch.nan  # type: ignore[index,union-attr,operator]
+    batch = training_stream(config, 1)[0]
+    found = diagnose(net, batch)
+    assert found == {"module": f"mixing.{part}.alpha.shared", "persons": batch.indices.tolist()}
+
+
+def test_the_first_module_that_overflows_is_named() -> None:
+    config = small_config()
+    net = PoseNet(small_supernet(config)).eval()
+    batch = training_stream(config, 1)[0]
+    name = next(name for name, _ in net.named_modules() if name.endswith("to_vectors"))
+    with torch.no_grad():
+        net.get_submodule(name).get_parameter("weight").fill_(3e38)
+    assert diagnose(net, batch)["module"] == name
+
+
+def test_a_diverged_step_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_images(monkeypatch, step=3, times=1)
+    config = small_config("train.epochs=2", "train.leave=best")
+    run = carry_out("train", tmp_path / "run", config)
+    assert all(torch.isfinite(tensor).all() for tensor in load_tensors(run.path / "weights.safetensors").values())
+
+
+def test_out_of_memory_halves_the_pieces_and_keeps_the_batch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Norms in eval mode, so that the pieces see what the whole sees: the same loss and gradient to 1e-6."""
+    config = small_config()
+    batch = training_stream(config, 1)[0]
+    found = []
+    for limit in (100, 1):
+        torch.manual_seed(0)
+        learner = new_learner(config, monkeypatch, limit)
+        row = learner.step(batch, 0)
+        found.append((row["loss"], row["gradient_norm"], learner.pieces))
+    (whole, norm, one), (split, split_norm, four) = found
+    assert (one, four) == (1, 4)
+    assert split == pytest.approx(whole, rel=1e-6)
+    assert split_norm == pytest.approx(norm, rel=1e-5)
+    assert "from now on 1 samples at a time, 4 to a step as before; norms see the smaller batches" in caplog.text
+
+
+def new_learner(config: Config, monkeypatch: pytest.MonkeyPatch, limit: int) -> WeightLearner:
+    """A learner whose memory holds `limit` samples; its norms do not learn."""
+    from small_runs import cpu_engine
+
+    learner = WeightLearner(cpu_engine(), PoseNet(small_supernet(config)), config, config.train, 10)
+    monkeypatch.setattr(learner.bare_net, "train", lambda mode=True: learner.bare_net)
+    learner.bare_net.eval()
+    honest = learner.bare_net.forward
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > limit:
+            raise torch.OutOfMemoryError("made to happen")
+        return honest(images)
+
+    monkeypatch.setattr(learner.bare_net, "forward", forward)
+    return learner
+
+
+def test_where_not_even_one_sample_fits_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config()
+    learner = new_learner(config, monkeypatch, 0)
+    with pytest.raises(UserError, match="one sample at a time does not fit") as caught:
+        learner.step(training_stream(config, 1)[0], 0)
+    assert caught.value.code == "out-of-memory"
