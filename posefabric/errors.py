@@ -98,6 +98,11 @@ CODES: dict[str, Code] = {
         "Not even one sample fits into memory.",
         "Choose a smaller input (model.input_hw), a smaller net, or a machine with more memory.",
     ),
+    "rehearsal-failed": Code(
+        BAD_DATA,
+        "A rehearsed training did not come to its end, or a killed one did not end as the other did.",
+        "Correct the error; where weights differ, set accelerator=cpu, or report it.",
+    ),
     "run-busy": Code(
         INPUT_OUTPUT,
         "Another process is writing into the run folder.",

@@ -126,3 +126,11 @@ def test_a_second_process_is_told_who_is_at_work(tmp_path: Path) -> None:
     assert second.returncode == 74
     assert f"is being written by process {first.pid} on " in err
     kill_when(first, after(0))
+
+
+def test_a_crash_can_be_rehearsed(undisturbed: dict[str, Path], tmp_path: Path) -> None:
+    process = launch([*train_command(undisturbed["search"] / "run")[:-2], "--rehearse-crash", "--json"], tmp_path)
+    out, err = process.communicate(timeout=170)
+    assert process.returncode == 0, err
+    assert json.loads(out) == {"kills": 2, "steps": 12, "exact": True, "max_abs_diff": 0.0}
+    assert not list(tmp_path.iterdir())

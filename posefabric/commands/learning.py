@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +31,7 @@ from posefabric.commands.arguments import (
     write_text,
 )
 from posefabric.config import Config, override
+from posefabric.errors import BAD_DATA
 from posefabric.runs import Run, next_output
 
 logger = logging.getLogger(__name__)
@@ -119,6 +121,9 @@ def train(
     data: Data,
     architecture: Annotated[Path, typer.Option(help="An architecture file or a run folder.")],
     weights: Annotated[Path | None, typer.Option(help="A run folder whose weights are inherited.")] = None,
+    rehearse_crash: Annotated[
+        bool, typer.Option("--rehearse-crash", help="Only prove, here and on these data, that a resume is exact.")
+    ] = False,
     recipe: Recipe = "base",
     config: ConfigFile = None,
     set: Assignments = None,
@@ -127,6 +132,10 @@ def train(
     output: Output = None,
 ) -> Result:
     """Train an architecture, from scratch or from a search's weights."""
+    if rehearse_crash:
+        given = {"architecture": architecture, "weights": weights, "recipe": recipe, "config": config}
+        given |= {"set": set, "images": images, "category": category}
+        return _rehearsed(["train", data, *_options(given)])
     from posefabric.checkpoints import load_tensors
     from posefabric.data.sources import Where, describe
     from posefabric.engine.train import build_net
@@ -167,6 +176,25 @@ def import_weights(
     run.finish()
     figures = {"used": len(imported.used), "dead": len(imported.dead), "missing": 0}
     return Result(figures, folder, text="\n".join(f"dead: {name}" for name in imported.dead))
+
+
+def _rehearsed(line: list[str]) -> Result:
+    """The result of a rehearsal; it fails where nothing but the last bit may differ and more does."""
+    from posefabric.engine.rehearsal import rehearse
+
+    figures = rehearse(line)
+    return Result(figures, exit_code=0 if figures["exact"] else BAD_DATA)
+
+
+def _options(given: Mapping[str, Any]) -> list[str]:
+    """Arguments of a command as its options; what was not given is left out."""
+    pairs = ((name, value) for name, value in given.items() if value is not None)
+    return [
+        word
+        for name, value in pairs
+        for one in (value if isinstance(value, list) else [value])
+        for word in (f"--{name}", str(one))
+    ]
 
 
 def _within(budget: str | None) -> list[str]:

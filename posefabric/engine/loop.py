@@ -55,7 +55,8 @@ class Plan:
                 f"at most {num_persons}, the persons",
                 "give a smaller one: --set search.batch_size=N of a search, train.batch_size=N of a training",
             )
-        return Plan(settings.epochs * steps_per_epoch, settings.validate_every * steps_per_epoch, settings.leave)
+        steps = settings.epochs * steps_per_epoch
+        return Plan(min(steps, settings.max_steps or steps), settings.validate_every * steps_per_epoch, settings.leave)
 
 
 def build_engine(config: Config, precision: str) -> Engine:
