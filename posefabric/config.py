@@ -171,7 +171,9 @@ class DataSettings(Settings):
 
 
 class Optimization(Settings):
-    """How weights are trained: `epochs` long, or, where it is less, `max_steps`. `lr` falls by `schedule`: `"cosine"` to 0, or `"steps"` by `gamma` at `milestones`.
+    """How weights are trained: for `epochs`, or for `max_steps` where these are fewer.
+
+    `lr` falls by `schedule`: `"cosine"` to 0, or `"steps"` by `gamma` at `milestones`.
 
     `milestones` and `warmup` are shares of all steps. `clip_norm` 0 and `ema_decay` 0 switch these off.
     `precision`: `"32-true"` or `"bf16-mixed"`. Validation follows every `validate_every` epochs and the last. `leave`
