@@ -214,6 +214,7 @@ class SearchSettings(Optimization):
     the supernet's MACs; `none` adds nothing.
 
     `recalibration_batches` of training persons give a derived net the statistics of its norms; 0 keeps the supernet's.
+    Where nets are compared before they are trained, `score_persons` held-out training persons decide.
     """
 
     strategy: str = "sync"
@@ -232,6 +233,7 @@ class SearchSettings(Optimization):
     cost_objective: Literal["none", "band", "weighted"] = "none"
     cost_weight: NotNegative = 2.0
     recalibration_batches: Annotated[int, Field(ge=0)] = 16
+    score_persons: Count = 256
 
     @field_validator("cost_objective")
     @classmethod

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from posefabric.architecture import Architecture
@@ -15,9 +14,10 @@ from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude
-from posefabric.engine.discretisation import derived_net, discretise
+from posefabric.engine.discretisation import discretise
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
+from posefabric.engine.scoring import Scoring, Shares
 from posefabric.engine.skipping import SkippedImages
 from posefabric.engine.train import load_backbone
 from posefabric.predictor import crop_settings
@@ -37,7 +37,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     torch.manual_seed(config.seed)
     chosen = strategy(settings.strategy)
     check_derivation(supernet, settings)  # told now, not after the search
-    shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
+    shares = Shares.of(config, len(train))[: 1 + chosen.held_out]
     plan, *_ = [Plan.of(settings, len(share)) for share in shares]  # the weights' share sets the length
     view = crop_settings(config, supernet, augmented=True)
     sources = [
@@ -53,19 +53,10 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
             weight_batch, *architecture_batch = (skipped.noted(batch).to(device) for batch in batches)
             yield weight_batch, next(iter(architecture_batch), None)
 
-    def score(architecture: Architecture) -> float:
-        return evaluate(derived_net(architecture, learner.net), val, config, device)["AP"]
-
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.net, val, config, device))
     count = settings.recalibration_batches
     seen = (skipped.noted(batch).to(device) for batch in sources[0].batches(Plan(count, max(count, 1)), 0))
-    figures = discretise(run, config, learner.choose(score), learner.net, val, seen)
+    found = learner.choose(Scoring(learner.net, config, train, skipped.noted))
+    figures = discretise(run, config, found, learner.net, val, seen)
     conclude(run, began)
     return figures
-
-
-def _shares(count: int, architecture_share: float, seed: int) -> list[Sequence[int]]:
-    """Persons for the weights, and where a share is held out, those for the architecture; drawn, and disjoint."""
-    order = np.random.default_rng([seed, 1]).permutation(count).tolist()
-    cut = count - round(architecture_share * count)
-    return [order[:cut], order[cut:]] if architecture_share else [order]
