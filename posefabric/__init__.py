@@ -30,6 +30,7 @@ _HOMES = {
     "SearchSpace": "space",
     "Genotype": "genotype",
     "Architecture": "architecture",
+    "HandMade": "handmade",
     "Config": "config",
     "UserError": "errors",
     "PoseNet": "models.net",

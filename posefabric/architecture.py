@@ -53,6 +53,12 @@ class Backbone:
             return self
         return replace(self, genotype=prune(self.space, self.genotype, wanted))
 
+    def fabrics(self) -> dict[str, tuple[SearchSpace, Genotype]]:
+        """Its fabric as `"backbone"`, if it is one."""
+        if self.space is None or self.genotype is None:
+            return {}
+        return {BACKBONE: (self.space, self.genotype)}
+
 
 FABRIC_SPACES: dict[str, SearchSpace] = {
     "fabric1": SearchSpace.backbone(10, num_layers=7, keep=3, num_nodes=2),
@@ -93,33 +99,17 @@ class Architecture:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        check_partition(self.skeleton, self.partition, "partition")
-        for part in self.partition:
-            if not part.isidentifier() or part == BACKBONE:
-                raise bad_field(f"partition.{part}", "is no name for a part", "a plain word other than 'backbone'")
+        check_parts(self.skeleton, self.partition)
         _check_head(self)
         for label, table in (("genotypes", self.genotypes), ("widths", self.widths)):
             if set(table) != set(self.partition):
                 raise bad_field(label, f"has the parts {sorted(table)}", f"{sorted(self.partition)}")
         for part, genotype in self.genotypes.items():
             check_genotype(self.space, genotype, f"genotypes.{part}")
-        self._check_backbone()
+        check_features(self.backbone, self.feature_strides)
         for part, channels in self.widths.items():
             if len(channels) != len(self.space.strides) or min(channels) < 1:
                 raise bad_field(f"widths.{part}", f"is {channels}", f"{len(self.space.strides)} numbers of at least 1")
-
-    def _check_backbone(self) -> None:
-        space, genotype = self.backbone.space, self.backbone.genotype
-        if space is None or genotype is None:
-            return
-        wanted = used_strides(self.space, self.genotypes)
-        if space.input_strides != (STEM_STRIDE,):
-            found = f"reads maps of the strides {space.input_strides}"
-            raise bad_field("backbone.space", found, f"the stem's, {STEM_STRIDE}")
-        offered = [site.stride for site in space.outputs() if site.name in genotype.cells]
-        if not set(wanted) <= set(offered):
-            raise bad_field("backbone", f"ends in the strides {offered}", f"those the parts read: {wanted}")
-        check_genotype(space, genotype, "backbone.genotype", wanted)
 
     def channels(self, part: str) -> dict[int, int]:
         """Stride -> channels of a part's fabric."""
@@ -130,15 +120,17 @@ class Architecture:
         return self.space.strides[0]
 
     @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """Strides of the backbone's maps that some part reads."""
+        return used_strides(self.space, self.genotypes)
+
+    @property
     def heatmap_hw(self) -> tuple[int, int]:
         return self.input_hw[0] // self.output_stride, self.input_hw[1] // self.output_stride
 
     def fabrics(self) -> dict[str, tuple[SearchSpace, Genotype]]:
         """Every fabric: the parts' under their names, and the backbone's as `"backbone"` where it is one."""
-        fabrics = {part: (self.space, genotype) for part, genotype in self.genotypes.items()}
-        if self.backbone.space is not None and self.backbone.genotype is not None:
-            fabrics[BACKBONE] = (self.backbone.space, self.backbone.genotype)
-        return fabrics
+        return {part: (self.space, genotype) for part, genotype in self.genotypes.items()} | self.backbone.fabrics()
 
     def with_genotypes(self, genotypes: Mapping[str, Genotype]) -> Architecture:
         """The same network with other, not yet pruned genotypes, named as in `fabrics`."""
@@ -197,10 +189,41 @@ def _check_head(architecture: Architecture) -> None:
             f"ends in {len(outputs)} cells",
             "a head, whose last layer is one cell at the finest scale",
         )
-    coarsest = max(space.strides[-1] for space, _ in architecture.fabrics().values())
-    if any(size < coarsest or size % coarsest for size in architecture.input_hw):
-        raise bad_field("input_hw", f"is {architecture.input_hw}", f"multiples of {coarsest}")
-    if architecture.vector_dim < 1:
-        raise bad_field("vector_dim", f"is {architecture.vector_dim}", "at least 1")
-    if architecture.activation == "linear" and architecture.vector_dim != 1:
-        raise bad_field("vector_dim", f"is {architecture.vector_dim} with activation 'linear'", "1")
+    check_input(architecture.input_hw, max(space.strides[-1] for space, _ in architecture.fabrics().values()))
+    check_vectors(architecture.vector_dim, architecture.activation)
+
+
+def check_parts(skeleton: Skeleton, partition: Partition) -> None:
+    """A partition of the skeleton whose parts can be told from a backbone."""
+    check_partition(skeleton, partition, "partition")
+    for part in partition:
+        if not part.isidentifier() or part == BACKBONE:
+            raise bad_field(f"partition.{part}", "is no name for a part", "a plain word other than 'backbone'")
+
+
+def check_features(backbone: Backbone, wanted: tuple[int, ...]) -> None:
+    """A CNF backbone begins at the stem, ends in maps of the strides `wanted`, and holds nothing else."""
+    space, genotype = backbone.space, backbone.genotype
+    if space is None or genotype is None:
+        return
+    if space.input_strides != (STEM_STRIDE,):
+        found = f"reads maps of the strides {space.input_strides}"
+        raise bad_field("backbone.space", found, f"the stem's, {STEM_STRIDE}")
+    offered = [site.stride for site in space.outputs() if site.name in genotype.cells]
+    if not set(wanted) <= set(offered):
+        raise bad_field("backbone", f"ends in the strides {offered}", f"those the parts read: {wanted}")
+    check_genotype(space, genotype, "backbone.genotype", wanted)
+
+
+def check_input(input_hw: tuple[int, int], coarsest: int) -> None:
+    """A crop's sides are multiples of the coarsest stride."""
+    if any(size < coarsest or size % coarsest for size in input_hw):
+        raise bad_field("input_hw", f"is {input_hw}", f"multiples of {coarsest}")
+
+
+def check_vectors(vector_dim: int, activation: str) -> None:
+    """Vectors have a dimension, and exactly one where they are the heatmap itself."""
+    if vector_dim < 1:
+        raise bad_field("vector_dim", f"is {vector_dim}", "at least 1")
+    if activation == "linear" and vector_dim != 1:
+        raise bad_field("vector_dim", f"is {vector_dim} with activation 'linear'", "1")

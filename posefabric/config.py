@@ -19,6 +19,7 @@ from posefabric import documents
 from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
 from posefabric.budget import checked_budget
 from posefabric.errors import UserError
+from posefabric.handmade import HandMade
 from posefabric.skeletons import Skeleton
 from posefabric.space import BACKBONE_OPERATIONS, HEAD_OPERATIONS, SearchSpace
 
@@ -112,6 +113,19 @@ class ModelSettings(Settings):
             backbone,
             self.fabric.head(),
             self.input_hw,
+            vector_dim=self.vector_dim,
+            activation=self.activation,
+            fusion=self.fusion,
+        )
+
+    def handmade(self, head: str, skeleton: Skeleton, backbone: Backbone) -> HandMade:
+        """The control with a hand-made head in the place of the fabrics."""
+        return HandMade.published(
+            head,
+            skeleton,
+            backbone,
+            self.input_hw,
+            parts=self.parts,
             vector_dim=self.vector_dim,
             activation=self.activation,
             fusion=self.fusion,

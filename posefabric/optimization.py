@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,11 @@ from posefabric import heatmaps
 from posefabric.config import Config, Optimization
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net
 
 logger = logging.getLogger(__name__)
+
+N = TypeVar("N", bound=Net)
 
 PATIENCE = 10
 """How many gradients in a row may overflow before a run has diverged."""
@@ -66,7 +68,7 @@ def weight_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> li
     ]
 
 
-class WeightLearner:
+class WeightLearner(Generic[N]):
     """Gradient descent on a net's weights, with schedule, clipping and moving average as configured.
 
     `architecture_groups` are further optimizer groups that learn in the same step; with `scheduled` their rate
@@ -77,7 +79,7 @@ class WeightLearner:
     def __init__(
         self,
         engine: Engine,
-        net: PoseNet,
+        net: N,
         config: Config,
         settings: Optimization,
         num_steps: int,
@@ -97,10 +99,10 @@ class WeightLearner:
         self.average = AveragedModel(net, multi_avg_fn=average, use_buffers=True) if settings.ema_decay else None
 
     @property
-    def best_net(self) -> PoseNet:
+    def best_net(self) -> N:
         """The net to evaluate and keep: the moving average where there is one."""
         net = self.bare_net if self.average is None else self.average.module
-        assert isinstance(net, PoseNet)
+        assert isinstance(net, type(self.bare_net))
         return net
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:

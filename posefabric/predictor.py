@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from posefabric import draw, geometry, heatmaps
-from posefabric.architecture import Architecture
 from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
 from posefabric.data.images import read_image
@@ -25,12 +24,13 @@ from posefabric.data.records import Image, PersonRecord
 from posefabric.data.transforms import make_sample
 from posefabric.errors import UserError
 from posefabric.evaluation.predictions import CONFIDENT, Predictions, to_coco_results
-from posefabric.models.net import PoseNet
+from posefabric.handmade import Description
+from posefabric.models.net import Net, build
 from posefabric.runs import Run
 from posefabric.skeletons import Skeleton
 
 
-def crop_settings(config: Config, architecture: Architecture, *, augmented: bool) -> CropSettings:
+def crop_settings(config: Config, architecture: Description, *, augmented: bool) -> CropSettings:
     """How persons are shown to a net: its own input size, the configuration's margin, colours and augmentation."""
     return CropSettings(
         input_hw=architecture.input_hw,
@@ -42,7 +42,7 @@ def crop_settings(config: Config, architecture: Architecture, *, augmented: bool
 
 
 @torch.inference_mode()
-def infer(net: PoseNet, batch: Batch, config: Config) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
+def infer(net: Net, batch: Batch, config: Config) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
     """Keypoints in image pixels and their scores; torch ends here. The net must be in eval mode."""
     images = batch.images.contiguous(memory_format=torch.channels_last)
     maps = net(images)
@@ -100,7 +100,7 @@ class Poses:
 class Predictor:
     """A trained net and how it is to be used; `threshold` is the score from which on a keypoint is visible."""
 
-    def __init__(self, net: PoseNet, config: Config, device: str = "cpu", threshold: float = CONFIDENT) -> None:
+    def __init__(self, net: Net, config: Config, device: str = "cpu", threshold: float = CONFIDENT) -> None:
         self.net = net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.device, self.threshold = config, device, threshold
 
@@ -142,7 +142,7 @@ class Predictor:
 def load(path: str | Path) -> Predictor:
     """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
     run = Run(Path(path))
-    net = PoseNet(run.architecture())
+    net = build(run.description())
     recalibrated = load_tensors(run.norms_file) if run.norms_file.is_file() else {}
     inherit(net, load_tensors(run.path / "weights.safetensors") | recalibrated)
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
@@ -155,7 +155,7 @@ def visible_threshold(run: Run) -> float:
     return CONFIDENT if calibrated is None else calibrated
 
 
-def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:
+def inherit(net: Net, state: Mapping[str, Tensor]) -> None:
     """Give a net the weights of the same names, as a derived net has them from its supernet.
 
     Raises `UserError("bad-weights")` naming the first tensor that is missing or has another shape.

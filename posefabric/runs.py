@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from posefabric import documents
-from posefabric.architecture import Architecture, read_architecture
+from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.errors import UserError
+from posefabric.handmade import Description, HandMade, read_description
 
 FORMAT = 1
 
@@ -97,13 +98,22 @@ class Run:
         kept = [row for row in self.rows() if row["step"] <= step]
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
 
-    def save_architecture(self, architecture: Architecture, name: str = "architecture.json") -> None:
+    def save_architecture(self, architecture: Description, name: str = "architecture.json") -> None:
         file = self.path / name
         make_folder(file.parent)
         write_atomic(file, documents.to_json(architecture))
 
     def architecture(self, name: str = "architecture.json") -> Architecture:
-        return read_architecture(self.path / name)
+        """What a search left, or a training of it; a hand-made net raises `UserError("bad-architecture")`."""
+        described = self.description(name)
+        if isinstance(described, HandMade):
+            found = f"{self.path / name} describes a hand-made net ({described.head})"
+            raise UserError("bad-architecture", found, "fabrics, as a search leaves them")
+        return described
+
+    def description(self, name: str = "architecture.json") -> Description:
+        """Whatever net the run holds."""
+        return read_description(self.path / name)
 
     @property
     def norms_file(self) -> Path:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from posefabric.architecture import Architecture
 from posefabric.config import Config, override, read_config
 from posefabric.errors import UserError
+from posefabric.handmade import Description
 from posefabric.recipes import recipe
 from posefabric.runs import make_folder, write_atomic
 
@@ -66,7 +66,7 @@ def open_split(data: str, split: str, settings: Config, where: Where) -> People:
     return people
 
 
-def check_skeletons(described: Architecture, keypoints: tuple[str, ...], data: str) -> None:
+def check_skeletons(described: Description, keypoints: tuple[str, ...], data: str) -> None:
     """A net and a dataset must have the same keypoints in the same order."""
     if described.skeleton.keypoints != keypoints:
         ours = f"{described.skeleton.name}: {', '.join(described.skeleton.keypoints)}"

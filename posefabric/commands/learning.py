@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from posefabric import documents
-from posefabric.architecture import Architecture, read_architecture
 from posefabric.budget import budget_macs, checked_budget
 from posefabric.commands.arguments import (
     Assignments,
@@ -30,6 +29,7 @@ from posefabric.commands.arguments import (
     write_text,
 )
 from posefabric.config import Config, override
+from posefabric.handmade import HEADS, Description, read_description
 from posefabric.runs import Run, next_output
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,9 @@ def derive(
 
 def train(
     data: Data,
-    architecture: Annotated[Path, typer.Option(help="An architecture file or a run folder.")],
+    architecture: Annotated[
+        Path, typer.Option(help=f"An architecture file, a run folder, or a hand-made head: {', '.join(HEADS)}.")
+    ],
     weights: Annotated[Path | None, typer.Option(help="A run folder whose weights are inherited.")] = None,
     recipe: Recipe = "base",
     config: ConfigFile = None,
@@ -131,10 +133,12 @@ def train(
     from posefabric.engine.train import train as run_train
 
     settings = read_settings(recipe, config, set or [])
-    described = read_architecture(architecture)
-    settings = _with_net(settings, described, set or [])
+    head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
+    given = None if head else read_description(architecture)
+    settings = _with_net(settings, given, set or []) if given else settings
     where = Where(images, category)
     people = open_split(data, "train", settings, where), open_split(data, "val", settings, where)
+    described = given or settings.model.handmade(str(head), people[0].skeleton, settings.backbone.describe())
     check_skeletons(described, people[0].skeleton.keypoints, data)
     inherited = load_tensors(weights / "weights.safetensors") if weights else None
     folder = output or next_output("train")
@@ -171,7 +175,7 @@ def _within(budget: str | None) -> list[str]:
     return [] if budget is None else [f"search.budget={checked_budget(budget)}"]
 
 
-def _with_net(settings: Config, described: Architecture, assignments: list[str]) -> Config:
+def _with_net(settings: Config, described: Description, assignments: list[str]) -> Config:
     """The settings with what the architecture decides; assignments that it overrules are warned of."""
     overruled = [assignment for assignment in assignments if assignment.startswith(("model.", "backbone."))]
     if overruled:

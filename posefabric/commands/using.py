@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from posefabric import documents
-from posefabric.architecture import Architecture, read_architecture
 from posefabric.commands.arguments import Result, RunFolder, write_text
 from posefabric.config import override
 from posefabric.errors import UserError
+from posefabric.handmade import Description, read_description
 from posefabric.recipes import RECIPES, recipe
 from posefabric.runs import make_folder, next_output
 
@@ -55,12 +55,12 @@ def show(
     architecture: Annotated[Path, typer.Argument(help="An architecture file or a run folder.")],
     output: Annotated[Path | None, typer.Option(help="An .svg or .png file.")] = None,
 ) -> Result:
-    """Draw each part's fabric beside the body."""
-    from posefabric.draw import draw_fabrics
+    """Draw each part's fabric, or the widths of its hand-made head, beside the body."""
+    from posefabric.draw import draw_net
 
     file = output or next_output("show") / "architecture.svg"
     make_folder(file.parent)
-    draw_fabrics(read_architecture(architecture), file)
+    draw_net(read_description(architecture), file)
     return Result(output=file)
 
 
@@ -78,7 +78,7 @@ def profile(
     figures = profile_architecture(described, input_hw)
     supernet = Path(target) / "supernet.json"
     if supernet.is_file():
-        figures["supernet"] = profile_architecture(read_architecture(supernet), input_hw)
+        figures["supernet"] = profile_architecture(read_description(supernet), input_hw)
     return Result(figures)
 
 
@@ -105,8 +105,8 @@ def _pictures(files: list[Path], folder: Path) -> list[Path]:
     return pictures
 
 
-def _described(target: str) -> Architecture:
-    return recipe(target).architecture() if target in RECIPES else read_architecture(Path(target))
+def _described(target: str) -> Description:
+    return recipe(target).architecture() if target in RECIPES else read_description(target)
 
 
 def _boxes(file: Path | None, images: list[Path]) -> dict[str, list[tuple[float, float, float, float]]]:

@@ -12,11 +12,11 @@ from posefabric.data.sources import require_images
 from posefabric.evaluation.figures import figures
 from posefabric.evaluation.predictions import Predictions, take
 from posefabric.evaluation.suppression import Suppression, suppress
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net
 from posefabric.predictor import crop_settings, infer
 
 
-def predict_people(net: PoseNet, people: People, config: Config, device: str = "cpu") -> Predictions:
+def predict_people(net: Net, people: People, config: Config, device: str = "cpu") -> Predictions:
     """One pose per person, cut out by the person's own box; the net is left in eval mode."""
     require_images(people)
     net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -52,6 +52,6 @@ def survivors(found: Predictions, people: People, settings: EvaluationSettings) 
     return take(found, rows, scores)
 
 
-def evaluate(net: PoseNet, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
+def evaluate(net: Net, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
     """The figures of a net on people in their own boxes."""
     return figures(people.truth(), predict_people(net, people, config, device))

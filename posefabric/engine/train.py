@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posefabric.architecture import FABRIC, Architecture
+from posefabric.architecture import FABRIC
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
@@ -18,18 +18,18 @@ from posefabric.engine.conclusion import conclude, measure
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.skipping import SkippedImages
-from posefabric.genotype import used_strides
+from posefabric.handmade import Description
 from posefabric.models.backbones import pretrained_state
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net, build
 from posefabric.optimization import WeightLearner
 from posefabric.predictor import crop_settings, inherit
 from posefabric.runs import Run
 
 
-def build_net(architecture: Architecture, config: Config, weights: Mapping[str, Tensor] | None = None) -> PoseNet:
+def build_net(described: Description, config: Config, weights: Mapping[str, Tensor] | None = None) -> Net:
     """The net that training starts from: inherited weights, else random ones, with the backbone's pretrained."""
     torch.manual_seed(config.seed)
-    net = PoseNet(architecture)
+    net = build(described)
     if weights is None:
         load_backbone(net, config)
     else:
@@ -37,7 +37,7 @@ def build_net(architecture: Architecture, config: Config, weights: Mapping[str, 
     return net
 
 
-def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People]) -> dict[str, Any]:
+def train(run: Run, config: Config, net: Net, people: tuple[People, People]) -> dict[str, Any]:
     """Train a net in a run folder on (train, val) people; the figures of the result."""
     began = time.monotonic()
     settings = config.train
@@ -62,11 +62,10 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     return figures
 
 
-def load_backbone(net: PoseNet, config: Config) -> None:
+def load_backbone(net: Net, config: Config) -> None:
     """Give a net's backbone the pretrained weights that the configuration asks for, if any."""
-    architecture = net.architecture
-    if not config.backbone.pretrained or architecture.backbone.name == FABRIC:
+    name, coarsest = net.architecture.backbone.name, net.architecture.feature_strides[-1]
+    if not config.backbone.pretrained or name == FABRIC:
         return
-    coarsest = used_strides(architecture.space, architecture.genotypes)[-1]
-    state: dict[str, Any] = pretrained_state(architecture.backbone.name, coarsest, config.backbone.weights)
+    state: dict[str, Any] = pretrained_state(name, coarsest, config.backbone.weights)
     net.backbone.load_state_dict(state)

@@ -39,6 +39,11 @@ def transition(source_stride: int, stride: int, channels: Mapping[int, int]) -> 
     )
 
 
+def lateral(source_channels: int, channels: int) -> nn.Module:
+    """A part's own 1x1 convolution from a feature map; nothing where the channels already agree (released code)."""
+    return nn.Identity() if source_channels == channels else nn.Conv2d(source_channels, channels, 1)
+
+
 class Projection(nn.Module):
     """The 1x1 convolution over a cell's concatenated nodes, with one weight per node so that nodes can be dropped."""
 

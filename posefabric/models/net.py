@@ -1,4 +1,4 @@
-"""The one builder: any architecture, whole or derived, becomes a net here and nowhere else (stages 4 to 7)."""
+"""The one builder: any architecture, searched or hand-made, becomes a net here and nowhere else (stages 4 to 7)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from posefabric.architecture import BACKBONE, Architecture
 from posefabric.errors import UserError
-from posefabric.genotype import used_features, used_strides
+from posefabric.genotype import used_features
+from posefabric.handmade import Description, HandMade
 from posefabric.models.backbones import build_backbone
-from posefabric.models.fabric import Fabric
+from posefabric.models.fabric import Fabric, lateral
+from posefabric.models.handmade import HandMadePart
 from posefabric.models.head import Fusion, VectorHead
 from posefabric.models.mixing import CellWeights, FixedMixing, GumbelMixing, Mixing, SoftmaxMixing, as_genotype
 from posefabric.space import feature_name
@@ -26,7 +28,7 @@ class PartNet(nn.Module):
         space, genotype = architecture.space, architecture.genotypes[part]
         channels = architecture.channels(part)
         self.strides = used_features(space, genotype)
-        self.laterals = nn.ModuleDict({str(s): _lateral(feature_channels[s], channels[s]) for s in self.strides})
+        self.laterals = nn.ModuleDict({str(s): lateral(feature_channels[s], channels[s]) for s in self.strides})
         self.fabric = Fabric(space, genotype, channels)
         self.head = VectorHead(
             channels[architecture.output_stride],
@@ -48,24 +50,22 @@ class PartNet(nn.Module):
         return scores
 
 
-class PoseNet(nn.Module):
-    """Crops in, one heatmap per keypoint out.
+class Net(nn.Module):
+    """Crops in, one heatmap per keypoint out: a backbone, a module per part, their fusion.
 
-    `mixings` maps each part (and `"backbone"` where that is a fabric) to where its mixing weights come from; without
-    it the multipliers stored in the architecture apply. A supernet is `everything` with `SoftmaxMixing`, a derived net
-    what was found with `FixedMixing`: its state is a subset of the supernet's, whose logits live under `mixing.`.
+    `mixings` maps each fabric of the description to where its mixing weights come from.
     """
 
-    def __init__(self, architecture: Architecture, mixings: Mapping[str, Mixing] | None = None) -> None:
+    architecture: Description
+    parts: nn.ModuleDict
+
+    def __init__(self, described: Description, mixings: Mapping[str, Mixing]) -> None:
         super().__init__()
-        _check_buildable(architecture)
-        self.architecture = architecture
-        self.mixing = nn.ModuleDict(mixings if mixings is not None else fixed_mixings(architecture))
-        coarsest = used_strides(architecture.space, architecture.genotypes)[-1]
-        self.backbone = build_backbone(architecture.backbone, coarsest)
-        channels = self.backbone.channels
-        self.parts = nn.ModuleDict({part: PartNet(architecture, part, channels) for part in architecture.partition})
-        self.fusion = Fusion(architecture.skeleton, architecture.partition, architecture.fusion)
+        _check_buildable(described)
+        self.architecture = described
+        self.mixing = nn.ModuleDict(mixings)
+        self.backbone = build_backbone(described.backbone, described.feature_strides[-1])
+        self.fusion = Fusion(described.skeleton, described.partition, described.fusion)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> dict[int, Tensor]:
         """Stride -> backbone map B C_s H/s W/s."""
@@ -73,24 +73,61 @@ class PoseNet(nn.Module):
         features: dict[int, Tensor] = self.backbone(images, *weights)
         return features
 
+    def weights(self) -> Iterator[nn.Parameter]:
+        """The trained weights, without architecture parameters."""
+        return (p for name, p in self.named_parameters() if not name.startswith("mixing."))
+
+
+class PoseNet(Net):
+    """The net of fabrics.
+
+    Without `mixings` the multipliers stored in the architecture apply. A supernet is `everything` with `SoftmaxMixing`,
+    a derived net what was found with `FixedMixing`: its state is a subset of the supernet's, whose logits live under
+    `mixing.`.
+    """
+
+    architecture: Architecture
+
+    def __init__(self, architecture: Architecture, mixings: Mapping[str, Mixing] | None = None) -> None:
+        super().__init__(architecture, mixings if mixings is not None else fixed_mixings(architecture))
+        channels = self.backbone.channels
+        self.parts = nn.ModuleDict({part: PartNet(architecture, part, channels) for part in architecture.partition})
+
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         features = self.features(images)
         scores = {name: part(features, self.mixing[name]()) for name, part in self.parts.items()}
         heatmaps: Tensor = self.fusion(scores)
         return heatmaps
 
-    def weights(self) -> Iterator[nn.Parameter]:
-        """The trained weights, without architecture parameters."""
-        return (p for name, p in self.named_parameters() if not name.startswith("mixing."))
-
     def architecture_parameters(self) -> Iterator[nn.Parameter]:
         """The logits of the mixings; none in a derived net."""
         return self.mixing.parameters()
 
 
-def fixed_mixings(architecture: Architecture) -> dict[str, Mixing]:
-    """The multipliers stored in the architecture, one mixing per fabric."""
-    return {name: FixedMixing(genotype) for name, (_, genotype) in architecture.fabrics().items()}
+class HandMadeNet(Net):
+    """The net of hand-made heads."""
+
+    architecture: HandMade
+
+    def __init__(self, described: HandMade) -> None:
+        super().__init__(described, fixed_mixings(described))
+        channels = self.backbone.channels
+        self.parts = nn.ModuleDict({part: HandMadePart(described, part, channels) for part in described.partition})
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+        features = self.features(images)
+        heatmaps: Tensor = self.fusion({name: part(features) for name, part in self.parts.items()})
+        return heatmaps
+
+
+def build(described: Description) -> Net:
+    """The net that a description is of, with random weights and fixed multipliers."""
+    return HandMadeNet(described) if isinstance(described, HandMade) else PoseNet(described)
+
+
+def fixed_mixings(described: Description) -> dict[str, Mixing]:
+    """The multipliers stored in a description, one mixing per fabric."""
+    return {name: FixedMixing(genotype) for name, (_, genotype) in described.fabrics().items()}
 
 
 def softmax_mixings(architecture: Architecture) -> dict[str, Mixing]:
@@ -111,13 +148,8 @@ def mixture(net: PoseNet) -> Architecture:
     return net.architecture.with_genotypes({name: as_genotype(mixing()) for name, mixing in net.mixing.items()})
 
 
-def _lateral(source_channels: int, channels: int) -> nn.Module:
-    """A part's own 1x1 convolution from a feature map; nothing where the channels already agree (released code)."""
-    return nn.Identity() if source_channels == channels else nn.Conv2d(source_channels, channels, 1)
-
-
-def _check_buildable(architecture: Architecture) -> None:
+def _check_buildable(described: Description) -> None:
     """What only the builder can know: names that `nn.ModuleDict` keeps for itself."""
-    for part in architecture.partition:
+    for part in described.partition:
         if hasattr(nn.ModuleDict(), part):
             raise UserError("bad-architecture", f"the part name '{part}' cannot be used", "another word")

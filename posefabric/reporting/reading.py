@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from posefabric import documents
-from posefabric.architecture import Architecture
 from posefabric.errors import UserError
 from posefabric.evaluation.diagnosis import Diagnosis
+from posefabric.handmade import Description
 from posefabric.runs import Run
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -24,7 +24,7 @@ class RunNotes:
     about: dict[str, Any]
     rows: Sequence[dict[str, Any]]
     evaluation: dict[str, Any]
-    architecture: Architecture | None
+    architecture: Description | None
     pictures: Sequence[Path]
     diagnosis: Diagnosis | None = None
 
@@ -43,11 +43,11 @@ def read_run(folder: Path) -> RunNotes:
     )
 
 
-def _architecture(run: Run) -> Architecture | None:
+def _architecture(run: Run) -> Description | None:
     if not (run.path / "architecture.json").is_file():
         return None
     try:
-        return run.architecture()
+        return run.description()
     except UserError as error:
         raise UserError("bad-run", f"{run.path / 'architecture.json'} is damaged: {error.finding}") from error
 
