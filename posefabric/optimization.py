@@ -32,7 +32,11 @@ PATIENCE = 10
 
 def heatmap_objective(net: Callable[[Tensor], Tensor], batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
     """The loss of a net on a batch: its heatmaps against Gaussians of `sigma_px` heatmap pixels."""
-    predicted = net(batch.images)
+    return loss_of(net(batch.images), batch, sigma_px)
+
+
+def loss_of(predicted: Float[Tensor, "B K h w"], batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
+    """The loss of heatmaps that a net predicted for a batch."""
     (height, width), (h, w) = batch.images.shape[-2:], predicted.shape[-2:]
     target, weights = heatmaps.encode(batch.keypoints_xy, batch.visibility, (height, width), (h, w), sigma_px)
     return heatmaps.heatmap_loss(predicted.float(), target, weights)

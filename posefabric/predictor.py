@@ -44,12 +44,26 @@ def crop_settings(config: Config, architecture: Description, *, augmented: bool)
 @torch.inference_mode()
 def infer(net: Net, batch: Batch, config: Config) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
     """Keypoints in image pixels and their scores; torch ends here. The net must be in eval mode."""
+    return locate(infer_heatmaps(net, batch, config), batch, config)
+
+
+@torch.inference_mode()
+def infer_heatmaps(net: Net, batch: Batch, config: Config) -> Float[Tensor, "B K h w"]:
+    """What a net in eval mode sees in a batch; with the flip test, the mean with what it sees in the mirror."""
     images = batch.images.contiguous(memory_format=torch.channels_last)
-    maps = net(images)
+    maps: Tensor = net(images)
     if config.evaluation.flip_test:
         mirrored = net(images.flip(-1))
         maps = (maps + heatmaps.flip_heatmaps(mirrored, net.architecture.skeleton.flip_permutation)) / 2
-    input_hw = (images.shape[2], images.shape[3])
+    return maps
+
+
+@torch.inference_mode()
+def locate(
+    maps: Float[Tensor, "B K h w"], batch: Batch, config: Config
+) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
+    """The keypoints of heatmaps, in pixels of the images that the batch was cut from, and their scores."""
+    input_hw = (batch.images.shape[2], batch.images.shape[3])
     found, scores = heatmaps.decode(maps, input_hw, config.evaluation.decode, config.data.sigma_px)
     crop_to_image = batch.crop_to_image.cpu().double().numpy()
     points = found.cpu().double().numpy()

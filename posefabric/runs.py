@@ -1,7 +1,8 @@
 """The run folder: what a run is made from, what it measured, and what it leaves; every file is written whole or not.
 
-`run.json` says what was run and on what; `metrics.jsonl` holds one object per logged step; `architecture.json` and
-`weights.safetensors` hold neither times nor paths; `checkpoints/` holds what a resume needs (`posefabric.checkpoints`).
+`run.json` says what was run and on what; `metrics.jsonl` holds one object per logged step, `search.jsonl` the film of a
+search (`posefabric.film`); `architecture.json` and `weights.safetensors` hold neither times nor paths; `checkpoints/`
+holds what a resume needs (`posefabric.checkpoints`).
 No torch here.
 """
 
@@ -26,6 +27,8 @@ from posefabric.errors import UserError
 from posefabric.handmade import Description, HandMade, read_description
 
 FORMAT = 1
+
+METRICS = "metrics.jsonl"
 
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
@@ -82,21 +85,21 @@ class Run:
         self.note(state="finished", ended=_now())
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Append one object to `metrics.jsonl`."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    def log(self, row: Mapping[str, Any], name: str = METRICS) -> None:
+        """Append one object to a JSONL file of the run folder."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """Every logged row, in order; a last line that a crash cut short is none."""
-        file = self.path / "metrics.jsonl"
+        file = self.path / name
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
         return [_object(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
-    def cut_rows(self, step: int) -> None:
+    def cut_rows(self, step: int, name: str = METRICS) -> None:
         """Forget rows logged after a checkpoint's step."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        kept = [row for row in self.rows(name) if row["step"] <= step]
+        write_atomic(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
 
     def save_architecture(self, architecture: Description, name: str = "architecture.json") -> None:
         file = self.path / name

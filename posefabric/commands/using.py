@@ -86,10 +86,17 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[Path | None, typer.Option(help="The HTML file.")] = None,
 ) -> Result:
-    """One self-contained HTML page about one or several runs."""
+    """One self-contained HTML page about one or several runs; searches that differ in their seed are compared."""
     from posefabric.reporting import write_report
 
-    return Result(output=write_report(runs, output or runs[-1] / "report.html"))
+    file = output or runs[-1] / "report.html"
+    if len(runs) == 1:
+        return Result(output=write_report(runs, file))
+    from posefabric.engine.seeds import figures, in_words, seed_groups
+
+    groups = seed_groups(runs)
+    found = {"seeds": figures(groups)} if groups else {}
+    return Result(found, write_report(runs, file, groups), lines=in_words(groups))
 
 
 def _pictures(files: list[Path], folder: Path) -> list[Path]:

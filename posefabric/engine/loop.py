@@ -40,6 +40,16 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Watch(Protocol):
+    """What looks on while a learner learns."""
+
+    def begin(self, start: int) -> None:
+        """Before the first step of a session; what was seen after `start` steps is forgotten."""
+
+    def see(self, step: int, figures: Mapping[str, float], *, validated: bool) -> None:
+        """After `step` steps, the last of which measured these figures; `validated`: a checkpoint follows."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How long a run is. Validation and a checkpoint follow every `interval` steps and the last one."""
@@ -101,6 +111,7 @@ def run_steps(
     plan: Plan,
     batches_from: Callable[[int], Iterator[Batches]],
     validate: Callable[[], dict[str, float]],
+    watch: Watch | None = None,
 ) -> None:
     """Drive a learner to the end of its plan, from its newest checkpoint if there is one."""
     start = 0
@@ -109,13 +120,18 @@ def run_steps(
         learner.load_state_dict(state)
         logger.info("resuming at step %d of %d", start, plan.num_steps)
     run.cut_rows(start)
+    if watch is not None:
+        watch.begin(start)
     with _Journal(run, start) as journal, Progress(run.record["command"], plan.num_steps, start) as progress:
         batches = batches_from(start)
         for step in range(start, plan.num_steps):
             row = learner.step(*next(batches), step=step)
             journal.write(step + 1, "train", row)
             progress.advance(loss=row["loss"])
-            if (step + 1) % plan.interval == 0 or step + 1 == plan.num_steps:
+            validated = (step + 1) % plan.interval == 0 or step + 1 == plan.num_steps
+            if watch is not None:
+                watch.see(step + 1, row, validated=validated)
+            if validated:
                 measured = validate()
                 journal.write(step + 1, "val", measured)
                 save_checkpoint(run.path, step + 1, learner.state_dict())

@@ -15,11 +15,12 @@ from posefabric.data.records import People
 from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude
 from posefabric.engine.discretisation import discretise
-from posefabric.engine.evaluate import evaluate
+from posefabric.engine.evaluate import validate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.scoring import Scoring, Shares
 from posefabric.engine.skipping import SkippedImages
 from posefabric.engine.train import load_backbone
+from posefabric.engine.watching import SearchWatch
 from posefabric.predictor import crop_settings
 from posefabric.runs import Run
 from posefabric.strategies import strategy
@@ -53,7 +54,8 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
             weight_batch, *architecture_batch = (skipped.noted(batch).to(device) for batch in batches)
             yield weight_batch, next(iter(architecture_batch), None)
 
-    run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.net, val, config, device))
+    watch = SearchWatch(run, lambda: learner.net, settings)
+    run_steps(run, learner, plan, batches_from, lambda: validate(learner.net, val, config, device), watch)
     count = settings.recalibration_batches
     seen = (skipped.noted(batch).to(device) for batch in sources[0].batches(Plan(count, max(count, 1)), 0))
     found = learner.choose(Scoring(learner.net, config, train, skipped.noted))

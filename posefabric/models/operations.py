@@ -7,6 +7,7 @@ it has a logit in every mixture and no module.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from torch import nn
 
@@ -52,3 +53,9 @@ OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     for operation in (skip_connect, sep_conv_3x3, dil_conv_3x3, avg_pool_3x3, max_pool_3x3)
 }
 """Name -> builder from a number of channels."""
+
+
+@cache
+def has_weights(name: str) -> bool:
+    """Whether an operation learns; `zero` does not."""
+    return name in OPERATIONS and any(True for _ in OPERATIONS[name](1).parameters())

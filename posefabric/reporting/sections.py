@@ -100,9 +100,12 @@ def curves(run: RunNotes, prefix: str) -> Html:
     if not run.rows:
         return section(title, note="This run holds no metrics.jsonl.")
     lead = "The loss is the distance between predicted and true heatmaps: lower is better."
-    if any("alpha_entropy" in row for row in run.rows):
+    rows = run.rows
+    if run.film:  # the section on the search has its entropies
+        rows = [{key: value for key, value in row.items() if not key.endswith("_entropy")} for row in rows]
+    elif any("alpha_entropy" in row for row in rows):
         lead += " Entropy tells how undecided the search still is: it falls as choices are made."
-    figure = plot_curves({run.name: run.rows})
+    figure = plot_curves({run.name: rows})
     return section(title, drawing(figure, f"{prefix}-curves", "Loss and metric against the step"), lead=lead)
 
 
