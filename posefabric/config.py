@@ -31,6 +31,18 @@ Count = Annotated[int, Field(ge=1)]
 DecodeMethod = Literal["dark", "soft-argmax", "quarter", "argmax"]
 """How a heatmap's peak becomes a keypoint (`heatmaps.decode`)."""
 
+STRATEGY_NAMES = (
+    "sync",
+    "first-order",
+    "second-order",
+    "gumbel",
+    "gumbel-hard",
+    "uniform",
+    "random",
+    "random-k",
+)
+"""The strategies of `posefabric.strategies`, for those who must not wait for torch."""
+
 MAX_JSON = 10**9
 """Bytes of the largest annotation file that is read unless a user allows more."""
 
@@ -229,6 +241,9 @@ class SearchSettings(Optimization):
 
     `recalibration_batches` of training persons give a derived net the statistics of its norms; 0 keeps the supernet's.
     Where nets are compared before they are trained, `score_persons` held-out training persons decide.
+
+    `sampling` is how a supernet is trained a net at a time: `fair` gives every operation and input its turn, `uniform`
+    draws independently. `random-k` compares `candidates` random nets.
     """
 
     strategy: str = "sync"
@@ -248,6 +263,8 @@ class SearchSettings(Optimization):
     cost_weight: NotNegative = 2.0
     recalibration_batches: Annotated[int, Field(ge=0)] = 16
     score_persons: Count = 256
+    sampling: Literal["fair", "uniform"] = "fair"
+    candidates: Count = 20
 
     @field_validator("cost_objective")
     @classmethod

@@ -38,6 +38,8 @@ TINY = (
     "train.batch_size=4",
     "search.optimizer=adamw",
     "train.optimizer=adamw",
+    "search.candidates=3",
+    "search.recalibration_batches=2",
 )
 """What makes the recipe `smoke` a run of a second."""
 

@@ -28,7 +28,7 @@ from posefabric.commands.arguments import (
     read_settings,
     write_text,
 )
-from posefabric.config import Config, override
+from posefabric.config import STRATEGY_NAMES, Config, override
 from posefabric.handmade import HEADS, Description, read_description
 from posefabric.runs import Run, next_output
 
@@ -51,7 +51,7 @@ def search(
     data: Data,
     recipe: Recipe = "base",
     strategy: Annotated[
-        str | None, typer.Option(help="sync, first-order, second-order, gumbel, gumbel-hard, uniform or random.")
+        str | None, typer.Option(help=f"{', '.join(STRATEGY_NAMES[:-1])} or {STRATEGY_NAMES[-1]}.")
     ] = None,
     parts: Annotated[str | None, typer.Option(help="The partition of the body: 1, 3, 5, 8 or your own.")] = None,
     budget: Budget = None,

@@ -51,7 +51,8 @@ def discretise(
     save_tensors(run.path / "weights.safetensors", supernet.state_dict())
     run.note(derived=name)
     net = derived_net(derived, supernet).to(device)
-    stages = {"mixture": evaluate(supernet, people, config, device), "inherited": evaluate(net, people, config, device)}
+    mixed = derived_net(found, supernet).to(device)
+    stages = {"mixture": evaluate(mixed, people, config, device), "inherited": evaluate(net, people, config, device)}
     if statistics := recalibrate(net, batches):
         save_tensors(run.norms_file, statistics)
     measured = measure(run, net, people, config)

@@ -20,6 +20,7 @@ from posefabric.data.loader import Batch, training_batches
 from posefabric.data.records import People
 from posefabric.engine.discretisation import derived_net, recalibrate
 from posefabric.engine.loop import Plan, Source
+from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.optimization import heatmap_objective
 from posefabric.predictor import crop_settings
@@ -37,10 +38,17 @@ class Shares(NamedTuple):
 
     @staticmethod
     def of(config: Config, count: int) -> Shares:
-        """Disjoint shares of `count` persons; nobody is held out for a strategy that does without."""
+        """Disjoint shares of `count` persons; nobody is held out for a strategy that does without.
+
+        A share that is less than half a person raises `UserError("bad-value")`.
+        """
         order = np.random.default_rng([config.seed, SHUFFLE]).permutation(count).tolist()
-        share = config.search.architecture_share if strategy(config.search.strategy).held_out else 0.0
-        cut = count - round(share * count)
+        if not strategy(config.search.strategy).held_out:
+            return Shares(order, [])
+        cut = count - round(config.search.architecture_share * count)
+        if cut == count:
+            found = f"search.architecture_share={config.search.architecture_share} of {count} persons"
+            raise UserError("bad-value", found, "one person at least")
         return Shares(order[:cut], order[cut:])
 
 

@@ -27,6 +27,9 @@ from posefabric.strategies import strategy
 from posefabric.strategies.derive import check_derivation
 from posefabric.strategies.protocol import StrategySetup
 
+CANDIDATES = "candidates.jsonl"
+"""Every net that a strategy compared, with its seed, MACs and score, where one did."""
+
 
 def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, Any]:
     """Search in a run folder; the figures of the derived net, and of the mixture it comes from (`discretise`)."""
@@ -38,7 +41,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     torch.manual_seed(config.seed)
     chosen = strategy(settings.strategy)
     check_derivation(supernet, settings)  # told now, not after the search
-    shares = Shares.of(config, len(train))[: 1 + chosen.held_out]
+    shares = Shares.of(config, len(train))[: 1 + chosen.steps_on_held_out]
     plan, *_ = [Plan.of(settings, len(share)) for share in shares]  # the weights' share sets the length
     view = crop_settings(config, supernet, augmented=True)
     sources = [
@@ -46,7 +49,8 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
         for number, share in enumerate(shares)
     ]
     initialise = partial(load_backbone, config=config)
-    learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps, initialise))
+    record = partial(run.log, name=CANDIDATES)
+    learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps, initialise, record))
     device = str(engine.device)
 
     def batches_from(start: int) -> Iterator[Batches]:
@@ -58,6 +62,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     run_steps(run, learner, plan, batches_from, lambda: validate(learner.net, val, config, device), watch)
     count = settings.recalibration_batches
     seen = (skipped.noted(batch).to(device) for batch in sources[0].batches(Plan(count, max(count, 1)), 0))
+    (run.path / CANDIDATES).unlink(missing_ok=True)  # of a session that was interrupted while it chose
     found = learner.choose(Scoring(learner.net, config, train, skipped.noted))
     figures = discretise(run, config, found, learner.net, val, seen)
     conclude(run, began)

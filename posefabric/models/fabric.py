@@ -129,7 +129,7 @@ class Fabric(nn.Module):
         for name, cell in self.cells.items():
             if name in weights:
                 maps[name] = cell(maps, weights[name])
-        return {stride: maps[name] for stride, name in self.outputs.items()}
+        return {stride: maps[name] for stride, name in self.outputs.items() if name in maps}
 
 
 def build_operation(name: str, channels: int) -> nn.Module:

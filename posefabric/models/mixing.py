@@ -8,7 +8,7 @@ A sample is not scaled: a choice that is drawn alone has the weight 1, as it wil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,10 +41,32 @@ class FixedMixing(Mixing):
 
     def __init__(self, genotype: Genotype) -> None:
         super().__init__()
-        self.weights = {name: CellWeights(cell.inputs, cell.edges) for name, cell in genotype.cells.items()}
+        self.weights = _stored(genotype)
 
     def forward(self) -> dict[str, CellWeights]:
         return self.weights
+
+
+class SampledMixing(FixedMixing):
+    """One net of a supernet after the other, nothing else being run; in between every choice has an equal share.
+
+    No parameters: what is kept of the supernet is decided by others.
+    """
+
+    def __init__(self, genotype: Genotype) -> None:
+        super().__init__(genotype)
+        self._equal = self.weights = {
+            site: CellWeights(_equal_shares(cell.inputs), tuple(map(_equal_shares, cell.edges)))
+            for site, cell in genotype.cells.items()
+        }
+
+    def follow(self, genotype: Genotype) -> None:
+        """Every forward pass from here on is that of a net: its choices with their multipliers."""
+        self.weights = _stored(genotype)
+
+    def forget(self) -> None:
+        """Back to equal shares."""
+        self.weights = self._equal
 
 
 class SoftmaxMixing(Mixing):
@@ -149,6 +171,14 @@ class GumbelMixing(SoftmaxMixing):
             return super()._kept(names, weights)
         largest = int(weights.argmax())
         return {names[largest]: weights[largest]}
+
+
+def _stored(genotype: Genotype) -> dict[str, CellWeights]:
+    return {site: CellWeights(cell.inputs, cell.edges) for site, cell in genotype.cells.items()}
+
+
+def _equal_shares(choices: Collection[str]) -> dict[str, Weight]:
+    return dict.fromkeys(choices, 1 / max(len(choices), 1))
 
 
 def softmax(logits: Tensor) -> Tensor:

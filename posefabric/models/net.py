@@ -16,7 +16,15 @@ from posefabric.models.backbones import build_backbone
 from posefabric.models.fabric import Fabric, lateral
 from posefabric.models.handmade import HandMadePart
 from posefabric.models.head import Fusion, VectorHead
-from posefabric.models.mixing import CellWeights, FixedMixing, GumbelMixing, Mixing, SoftmaxMixing, as_genotype
+from posefabric.models.mixing import (
+    CellWeights,
+    FixedMixing,
+    GumbelMixing,
+    Mixing,
+    SampledMixing,
+    SoftmaxMixing,
+    as_genotype,
+)
 from posefabric.space import feature_name
 
 
@@ -140,6 +148,11 @@ def gumbel_mixings(architecture: Architecture, *, hard: bool) -> dict[str, Mixin
     return {
         name: GumbelMixing(space, genotype, hard=hard) for name, (space, genotype) in architecture.fabrics().items()
     }
+
+
+def sampled_mixings(architecture: Architecture) -> dict[str, Mixing]:
+    """For a supernet that is run one net at a time, one mixing per fabric."""
+    return {name: SampledMixing(genotype) for name, (_, genotype) in architecture.fabrics().items()}
 
 
 @torch.no_grad()

@@ -60,8 +60,9 @@ def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> d
 
 
 def strongest_inputs(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
-    """The `max_inputs` strongest inputs."""
-    return dict(_by_weight(weights)[: settings.max_inputs])
+    """The `max_inputs` strongest inputs, those of weight 0 left out."""
+    kept = {name: weight for name, weight in _by_weight(weights)[: settings.max_inputs] if weight > 0}
+    return kept or strongest(weights, settings)
 
 
 def strongest(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:

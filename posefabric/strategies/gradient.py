@@ -53,6 +53,7 @@ class FirstOrder:
     """
 
     held_out: ClassVar[bool] = True
+    steps_on_held_out: ClassVar[bool] = True
 
     def __init__(self, setup: StrategySetup) -> None:
         net = setup.build(self.mixings(setup.supernet))

@@ -14,7 +14,7 @@ from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.engine import search as search_module
 from posefabric.engine.evaluate import evaluate
-from posefabric.engine.search import search
+from posefabric.engine.search import CANDIDATES, search
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit, load
@@ -22,6 +22,7 @@ from posefabric.runs import Run
 from posefabric.strategies import STRATEGIES
 from posefabric.strategies.derive import derive
 from posefabric.strategies.gradient import FirstOrder
+from posefabric.strategies.one_shot import OneShot
 
 FILES = {"architecture.json", "evaluation.json", "metrics.jsonl", "run.json", "weights.safetensors"}
 FILES |= {"diagnosis.json", "report.html", "pictures"}
@@ -37,9 +38,11 @@ def searched(folder: Path, config: Config) -> Run:
 def test_a_search_leaves_a_whole_run_folder(name: str, tmp_path: Path) -> None:
     config = small_config(f"search.strategy={name}", "search.architecture_lr=0.3", "search.ema_decay=0.5")
     run = searched(tmp_path / "run", config)
-    files = (
-        FILES | {"supernet.json", "tensorboard", "architectures"} | ({"search.jsonl"} if name != "uniform" else set())
-    )
+    files = FILES | {"supernet.json", "tensorboard", "architectures"}
+    if issubclass(STRATEGIES[name], OneShot):
+        files |= {CANDIDATES}
+    elif name != "uniform":
+        files |= {"search.jsonl"}
     assert {path.name for path in run.path.iterdir()} == files
     assert run.finished
     mixture = run.architecture("supernet.json")
