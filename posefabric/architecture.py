@@ -138,6 +138,11 @@ class Architecture:
         backbone = replace(self.backbone, genotype=kept.pop(BACKBONE, None))
         return replace(self, genotypes=kept, backbone=backbone)
 
+    def deployed(self) -> Architecture:
+        """The same network in spaces without what is lent to a search alone: as derived nets are trained and used."""
+        space = self.backbone.space and self.backbone.space.deployed()
+        return replace(self, space=self.space.deployed(), backbone=replace(self.backbone, space=space))
+
     def pruned(self, genotypes: Mapping[str, Genotype]) -> dict[str, Genotype]:
         """Other genotypes of the same fabrics without what leads nowhere; the backbone's end where the parts read."""
         kept = {part: prune(self.space, genotypes[part]) for part in self.partition}

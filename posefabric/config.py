@@ -57,7 +57,11 @@ class Settings(BaseModel):
 
 
 class FabricSettings(Settings):
-    """A fabric: the whole lens has `num_layers`; a head keeps the last `keep` of them, a backbone the first."""
+    """A fabric: the whole lens has `num_layers`; a head keeps the last `keep` of them, a backbone the first.
+
+    `auxiliary_skip`: while a search learns, every edge also passes on its input, with a weight that falls from 1 in the
+    first step to 0 in the last, linearly or as a cosine (DARTS-); nothing of it is left then.
+    """
 
     num_layers: Count = 6
     keep: Count = 3
@@ -67,6 +71,7 @@ class FabricSettings(Settings):
     share_operations: bool = True
     boundary: Literal["repeat", "omit"] = "repeat"
     entries: Literal["first", "every"] = "first"
+    auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
 
     def head(self) -> SearchSpace:
         return self._space(self.num_layers - self.keep, self.num_layers)
@@ -85,6 +90,7 @@ class FabricSettings(Settings):
             share_operations=self.share_operations,
             boundary=self.boundary,
             entries=self.entries,
+            auxiliary_skip=self.auxiliary_skip,
         )
 
 

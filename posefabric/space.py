@@ -8,7 +8,7 @@ the last. No torch here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -63,6 +63,7 @@ class SearchSpace:
     from the same scale, or at a new bottom cell from the finer one; `"omit"` has real neighbours only. `entries`: the
     features are read by the `"first"` kept layer (the paper), or by `"every"` one, so that a cell may do without the
     layers before it: then the number of cells is chosen too, and with it which stage of the backbone feeds a fabric.
+    `auxiliary_skip`: while a search learns, every edge also passes on its input, by less and less (DARTS-).
     """
 
     num_layers: int
@@ -75,6 +76,7 @@ class SearchSpace:
     boundary: Literal["repeat", "omit"] = "repeat"
     strides: tuple[int, ...] = (4, 8, 16, 32)
     entries: Literal["first", "every"] = "first"
+    auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -111,6 +113,10 @@ class SearchSpace:
     def backbone(base_channels: int, *, num_layers: int, keep: int, num_nodes: int = 1) -> SearchSpace:
         """The paper's CNF backbone: the first `keep` layers, all six operations."""
         return SearchSpace(num_layers, 0, keep, base_channels, num_nodes, BACKBONE_OPERATIONS)
+
+    def deployed(self) -> SearchSpace:
+        """The same without what is lent to a search alone."""
+        return replace(self, auxiliary_skip="none")
 
     @property
     def input_strides(self) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from posefabric.engine.watching import SearchWatch
 from posefabric.predictor import crop_settings
 from posefabric.runs import Run
 from posefabric.strategies import strategy
+from posefabric.strategies.auxiliary import check_skips
 from posefabric.strategies.derive import check_derivation
 from posefabric.strategies.protocol import StrategySetup
 
@@ -51,6 +52,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     initialise = partial(load_backbone, config=config)
     record = partial(run.log, name=CANDIDATES)
     learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps, initialise, record))
+    check_skips(learner.net, settings.strategy)
     device = str(engine.device)
 
     def batches_from(start: int) -> Iterator[Batches]:

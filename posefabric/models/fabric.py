@@ -7,7 +7,7 @@ mixing gives no weight is not run.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype, live_nodes
-from posefabric.models.mixing import CellWeights
+from posefabric.models.mixing import CellWeights, Weight
 from posefabric.models.operations import OPERATIONS
 from posefabric.space import SearchSpace, Site, feature_name
 
@@ -98,13 +98,22 @@ class Cell(nn.Module):
         }
         for node, incoming in self.nodes.items():
             nodes[node] = _total(
-                weights.edges[index][name] * operation(nodes[start])
+                term
                 for index, start in incoming
-                for name, operation in self.edges[f"{start}_{node}"].items()
-                if name in weights.edges[index]
+                for term in self._along(self.edges[f"{start}_{node}"], weights.edges[index], weights.skip, nodes[start])
             )
         output: Tensor = self.projection([nodes[node] for node in self.nodes])
         return output
+
+    def _along(
+        self, operations: nn.ModuleDict, weights: Mapping[str, Weight], skip: float, node: Tensor
+    ) -> Iterator[Tensor]:
+        """What one edge makes of the node it starts from."""
+        for name, operation in operations.items():
+            if name in weights:
+                yield weights[name] * operation(node)
+        if skip:
+            yield skip * node
 
 
 class Fabric(nn.Module):

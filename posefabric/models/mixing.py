@@ -23,10 +23,14 @@ Weight = Tensor | float
 
 
 class CellWeights(NamedTuple):
-    """The multipliers of one cell: slot -> weight, and per edge operation -> weight. What is not named is not run."""
+    """The multipliers of one cell: slot -> weight, and per edge operation -> weight. What is not named is not run.
+
+    `skip` is that of the input of every edge, beside its operations: an auxiliary skip, 0 but in a search (DARTS-).
+    """
 
     inputs: Mapping[str, Weight]
     edges: tuple[Mapping[str, Weight], ...]
+    skip: float = 0.0
 
 
 class Mixing(nn.Module):
@@ -73,7 +77,8 @@ class SoftmaxMixing(Mixing):
     """Trained logits over all choices of a supernet's cells: n * softmax(alpha) per edge, n * softmax(beta) per cell.
 
     `alpha` holds one (edges, operations) table, `shared`, or one per site; `beta` one vector per site in the order of
-    its sources. All start at 0: the uniform mixture.
+    its sources. All start at 0: the uniform mixture. `auxiliary_skip` is the weight of the edges' inputs
+    while a search learns (`strategies.auxiliary`).
     """
 
     SHARED = "shared"
@@ -83,6 +88,7 @@ class SoftmaxMixing(Mixing):
         self.space = space
         self.operations = self.candidates()
         self.sites = [site for site in space.sites() if site.name in genotype.cells]
+        self.auxiliary_skip = 0.0
         tables = [self.SHARED] if space.share_operations else [site.name for site in self.sites]
         shape = (len(space.edges), len(self.operations))
         self.alpha = nn.ParameterDict([(name, nn.Parameter(torch.zeros(shape))) for name in tables])
@@ -101,6 +107,7 @@ class SoftmaxMixing(Mixing):
                     self._weights(f"beta.{site.name}", self.beta[site.name]),
                 ),
                 edges=edges[self.SHARED if self.space.share_operations else site.name],
+                skip=self.auxiliary_skip,
             )
             for site in self.sites
         }

@@ -46,7 +46,8 @@ def derive(found: Architecture, method: str, settings: SearchSettings) -> Archit
         costs = choice_costs(found)
         least = {name: chosen.least(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
         kept = fit(costs, least, kept, budget_macs(settings.budget, costs.whole))
-    return found.with_genotypes(kept if chosen.weighted else {name: _even(genotype) for name, genotype in kept.items()})
+    kept = kept if chosen.weighted else {name: _even(genotype) for name, genotype in kept.items()}
+    return found.with_genotypes(kept).deployed()
 
 
 def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:

@@ -14,6 +14,7 @@ from posefabric.errors import UserError
 from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.optimization import WeightLearner, heatmap_objective
+from posefabric.strategies.auxiliary import lend_skips
 from posefabric.strategies.health import health, leaders
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
 from posefabric.strategies.terms import ArchitectureTerms, architecture_learns
@@ -80,7 +81,7 @@ class FirstOrder:
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         assert architecture_batch is not None
         before = leaders(self._weights.bare_net)
-        figures: dict[str, float] = {}
+        figures = lend_skips(self._weights, step)
         if architecture_learns(self._search, step, self._num_steps):
             figures["architecture_loss"] = self._learn_architecture(weight_batch, architecture_batch, step)
         figures |= self._learn_weights(weight_batch, step)

@@ -14,6 +14,7 @@ from posefabric.data.loader import Batch
 from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture
 from posefabric.optimization import WeightLearner
+from posefabric.strategies.auxiliary import lend_skips
 from posefabric.strategies.health import health, leaders
 
 Score = Callable[[Architecture], float]
@@ -86,7 +87,8 @@ class SingleLevel:
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         before = leaders(self._weights.bare_net)
-        return self._weights.step(weight_batch, step) | health(self._weights.bare_net, before)
+        skips = lend_skips(self._weights, step)
+        return self._weights.step(weight_batch, step) | health(self._weights.bare_net, before) | skips
 
     def choose(self, score: Score) -> Architecture:
         return mixture(self.net)
