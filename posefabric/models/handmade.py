@@ -67,9 +67,9 @@ class Hourglass(HandMadeHead):
 
     def __init__(self, feature_channels: Channels, widths: tuple[int, ...]) -> None:
         super().__init__()
-        ((self.stride, finest),) = feature_channels.items()
+        (self.stride,) = feature_channels
         self.channels, *inner = widths
-        self.lateral = lateral(finest, self.channels)
+        self.laterals = _laterals(feature_channels, widths[:1])
         self.hourglass = _Scale(self.channels, inner)
         self.after = nn.Sequential(
             PreActivation(self.channels, inner[0]),
@@ -79,7 +79,7 @@ class Hourglass(HandMadeHead):
         )
 
     def forward(self, features: Maps) -> Float[Tensor, "B C h w"]:
-        part_map: Tensor = self.after(self.hourglass(self.lateral(features[self.stride])))
+        part_map: Tensor = self.after(self.hourglass(self.laterals[str(self.stride)](features[self.stride])))
         return part_map
 
 

@@ -4,7 +4,7 @@ Where it stands in the walk: between what is kept and the builder. Whatever is c
 The backbone is fixed, the parts' widths are not.
 
 The one counter counts one net. What every module costs is a product of powers of the widths; the powers show when one
-stride after the other is made twice as wide, and then any widths are reckoned without a net.
+after the other is made twice as wide, and then any widths are reckoned without a net.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
 from posefabric.architecture import Architecture
 from posefabric.errors import UserError
+from posefabric.handmade import Description, HandMade
 from posefabric.models.cost import count, module_macs
-from posefabric.models.net import PartNet, PoseNet
+from posefabric.models.net import Net, build, build_part
 
 WIDEST = 16
 """How many times its given width a part may have."""
@@ -30,57 +32,53 @@ ENOUGH = 0.998
 
 HALVINGS = 30
 
+D = TypeVar("D", Architecture, HandMade)
+
 Channels = tuple[int, ...]
 Widths = Mapping[str, Channels]
 Powers = tuple[int, ...]
-"""Per stride, how often its width is a factor of a module's MACs."""
+"""Per width, how often it is a factor of a module's MACs."""
 
 
 class WidthCosts:
     """MACs of an architecture at any widths of its parts, without a net; those of its `backbone` never change."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Description) -> None:
         with torch.device("meta"):
-            features = PoseNet(architecture).backbone.channels
-            self._features = tuple(features.get(stride, 0) for stride in architecture.space.strides)
-            counted = replace(
-                architecture, widths={part: self._apart(channels) for part, channels in architecture.widths.items()}
-            )
-            macs = module_macs(PoseNet(counted).eval(), torch.empty(1, 3, *architecture.input_hw))
+            net = build(architecture)
+            features = net.backbone.channels
+            self._bare = {part: _bare_widths(architecture, net, part) for part in architecture.partition}
+            widths = {part: _apart(channels, self._bare[part]) for part, channels in architecture.widths.items()}
+            counted = replace(architecture, widths=widths)
+            macs = module_macs(build(counted).eval(), torch.empty(1, 3, *architecture.input_hw))
             own = {part: _own_macs(macs, f"parts.{part}.") for part in architecture.partition}
             powers = _powers(counted, own, features)
         self.backbone = macs[""] - sum(macs[f"parts.{part}"] for part in architecture.partition)
         self._laws = {part: Counter[Powers]() for part in own}
-        self._laterals = {part: [0] * len(self._features) for part in own}
+        self._laterals = {part: [0] * len(self._bare[part]) for part in own}
         for part, name in ((part, name) for part, names in own.items() for name in names):
-            of_one_channel = own[part][name] // _product(counted.widths[part], powers[name])
-            self._laws[part][powers[name]] += of_one_channel
-            if name.startswith("laterals."):
-                self._laterals[part][powers[name].index(1)] = of_one_channel
+            of_one_channel = own[part][name] // _product(counted.widths[part], powers[part][name])
+            self._laws[part][powers[part][name]] += of_one_channel
+            if "laterals." in name:
+                self._laterals[part][powers[part][name].index(1)] = of_one_channel
 
     def part(self, part: str, channels: Channels) -> int:
         """MACs of one part; it has no lateral convolution where it is as wide as the feature it reads."""
         paid = sum(cost * _product(channels, powers) for powers, cost in self._laws[part].items())
-        laterals = zip(channels, self._features, self._laterals[part], strict=True)
+        laterals = zip(channels, self._bare[part], self._laterals[part], strict=True)
         return paid - sum(cost * width for width, feature, cost in laterals if width == feature)
 
     def macs(self, widths: Widths) -> int:
         """MACs of the whole net, backbone included."""
         return self.backbone + sum(self.part(part, channels) for part, channels in widths.items())
 
-    def _apart(self, channels: Channels) -> Channels:
-        """The next widths at which, once and twice, every lateral convolution is there to be counted."""
-        return tuple(
-            next(w for w in itertools.count(width) if feature not in (w, 2 * w))
-            for width, feature in zip(channels, self._features, strict=True)
-        )
 
+def matched(architecture: D, macs: int, *, tolerance: float = 0.02) -> D:
+    """The same architecture, of fabrics or hand-made, only as wide as `macs` asks for.
 
-def matched(architecture: Architecture, macs: int, *, tolerance: float = 0.02) -> Architecture:
-    """The same architecture as wide as `macs` asks for: its MACs lie between (1 - tolerance) * macs and macs.
-
-    All parts and strides grow or shrink by one factor, rounded down; what is left then buys channels, first those
-    that lag behind most. A cost that no width gives raises `UserError("bad-value")` naming the reachable range.
+    Its MACs lie between (1 - tolerance) * macs and macs. All widths grow or shrink by one factor, rounded down; what is
+    left then buys channels, first those that lag behind most. A cost that no width gives raises
+    `UserError("bad-value")` naming the reachable range.
     """
     costs = WidthCosts(architecture)
     matching = replace(architecture, widths=fitted_widths(costs, architecture.widths, macs, architecture.partition))
@@ -146,23 +144,43 @@ def _own_macs(macs: Mapping[str, int], prefix: str) -> dict[str, int]:
 
 
 def _powers(
-    architecture: Architecture, own: Mapping[str, Collection[str]], features: Mapping[int, int]
-) -> dict[str, Powers]:
-    """Module -> powers of the widths that its weights grow with; modules of one name grow alike in all parts."""
-    known: dict[str, Powers] = {}
+    architecture: Description, own: Mapping[str, Collection[str]], features: Mapping[int, int]
+) -> dict[str, dict[str, Powers]]:
+    """Part -> module -> powers of the widths that its weights grow with; names mean the same in all parts."""
+    known: dict[tuple[str, int], Powers] = {}
     for part, names in own.items():
-        if all(name in known for name in names):
-            continue
         given = architecture.widths[part]
+        if all((name, len(given)) in known for name in names):
+            continue
         sizes = []
         for doubled in (None, *range(len(given))):
             channels = tuple(2 * width if i == doubled else width for i, width in enumerate(given))
-            net = PartNet(replace(architecture, widths={**architecture.widths, part: channels}), part, features)
+            net = build_part(replace(architecture, widths={**architecture.widths, part: channels}), part, features)
             sizes.append(
                 {name: sum(p.numel() for p in net.get_submodule(name).parameters() if p.ndim > 1) for name in names}
             )
-        known |= {name: tuple(round(math.log2(size[name] / sizes[0][name])) for size in sizes[1:]) for name in names}
-    return known
+        for name in names:
+            growth = (round(math.log2(size[name] / sizes[0][name])) for size in sizes[1:])
+            known[name, len(given)] = tuple(growth)
+    return {part: {name: known[name, len(architecture.widths[part])] for name in names} for part, names in own.items()}
+
+
+def _bare_widths(architecture: Description, net: Net, part: str) -> Channels:
+    """Per width, that at which a feature needs no lateral convolution, being as wide; 0 where none ever does."""
+    features = net.backbone.channels
+    if isinstance(architecture, Architecture):
+        return tuple(features.get(stride, 0) for stride in architecture.space.strides)
+    body = net.parts.get_submodule(f"{part}.body")
+    bare = [features[int(stride)] for stride in getattr(body, "laterals", {})]
+    return (*bare, *[0] * (len(architecture.widths[part]) - len(bare)))
+
+
+def _apart(channels: Channels, bare: Channels) -> Channels:
+    """The next widths at which, once and twice, every lateral convolution is there to be counted."""
+    return tuple(
+        next(w for w in itertools.count(width) if feature not in (w, 2 * w))
+        for width, feature in zip(channels, bare, strict=True)
+    )
 
 
 def _product(channels: Sequence[int], powers: Powers) -> int:

@@ -128,6 +128,13 @@ class HandMadeNet(Net):
         return heatmaps
 
 
+def build_part(described: Description, part: str, feature_channels: Mapping[int, int]) -> PartNet | HandMadePart:
+    """The module of one part; it depends on its own widths alone."""
+    if isinstance(described, HandMade):
+        return HandMadePart(described, part, feature_channels)
+    return PartNet(described, part, feature_channels)
+
+
 def build(described: Description) -> Net:
     """The net that a description is of, with random weights and fixed multipliers."""
     return HandMadeNet(described) if isinstance(described, HandMade) else PoseNet(described)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import cycle
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from strategies_architecture import Search, searches
 
 from posefabric.architecture import Architecture, Backbone, supernet
 from posefabric.errors import UserError
+from posefabric.handmade import HEADS, HandMade
 from posefabric.models.cost import count
 from posefabric.models.matching import WidthCosts, matched, scaled
 from posefabric.skeletons import COCO17
@@ -78,6 +80,39 @@ def test_one_body_is_made_as_dear_as_three_parts() -> None:
     body = matched(mobilenet("1"), target)
     assert 0.98 * target <= count(body).macs <= target
     assert min(body.widths["all"]) > 24
+
+
+@cache
+def handmade(head: str) -> HandMade:
+    whole = HandMade.published(head, COCO17, Backbone("mobilenetv2_100"), (64, 64), parts="3")
+    if head != "residual":
+        return whole
+    deep = next(iter(whole.partition))  # parts need not be equally deep
+    return replace(whole, widths={**whole.widths, deep: (*whole.widths[deep], 50)})
+
+
+@cache
+def handmade_costs(head: str) -> WidthCosts:
+    return WidthCosts(handmade(head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_any_widths_of_hand_made_heads_cost_what_the_counter_counts(head: str) -> None:
+    """At those of the features, which need no lateral convolution; any others are met below."""
+    widths = {
+        part: tuple(width for width, _ in zip(cycle((24, 32, 96, 160)), given, strict=False))
+        for part, given in handmade(head).widths.items()
+    }
+    assert handmade_costs(head).macs(widths) == count(replace(handmade(head), widths=widths)).macs
+
+
+@pytest.mark.parametrize(("head", "share"), [*((head, 0.04) for head in HEADS), ("residual", 1.7)])
+def test_hand_made_nets_are_made_as_dear_as_asked_for(head: str, share: float) -> None:
+    whole = handmade_costs(head)
+    target = round(whole.backbone + share * (whole.macs(handmade(head).widths) - whole.backbone))
+    net = matched(handmade(head), target)
+    assert 0.98 * target <= count(net).macs <= target
+    assert replace(net, widths=handmade(head).widths) == handmade(head)
 
 
 def test_its_own_cost_leaves_a_net_as_it_is() -> None:
