@@ -107,6 +107,7 @@ class Architecture:
         for part, genotype in self.genotypes.items():
             check_genotype(self.space, genotype, f"genotypes.{part}")
         check_features(self.backbone, self.feature_strides)
+        _check_partial(self)
         for part, channels in self.widths.items():
             if len(channels) != len(self.space.strides) or min(channels) < 1:
                 raise bad_field(f"widths.{part}", f"is {channels}", f"{len(self.space.strides)} numbers of at least 1")
@@ -142,6 +143,11 @@ class Architecture:
         """The same network in spaces without what is lent to a search alone: as derived nets are trained and used."""
         space = self.backbone.space and self.backbone.space.deployed()
         return replace(self, space=self.space.deployed(), backbone=replace(self.backbone, space=space))
+
+    @property
+    def partial(self) -> bool:
+        """Whether operations see a part of the channels alone: then no derived net can inherit its weights."""
+        return any(space.partial_channels > 1 for space, _ in self.fabrics().values())
 
     def pruned(self, genotypes: Mapping[str, Genotype]) -> dict[str, Genotype]:
         """Other genotypes of the same fabrics without what leads nowhere; the backbone's end where the parts read."""
@@ -184,6 +190,14 @@ def read_architecture(path: str | Path) -> Architecture:
     path = Path(path)
     file = path / "architecture.json" if path.is_dir() else path
     return documents.read_json(Architecture, file, code="bad-architecture")
+
+
+def _check_partial(architecture: Architecture) -> None:
+    for fabric, (space, _) in architecture.fabrics().items():
+        widths = architecture.widths.get(fabric) or tuple(space.channels(stride) for stride in space.strides)
+        if any(width % space.partial_channels for width in widths):
+            found = f"is {space.partial_channels}, and {fabric} has {widths} channels"
+            raise bad_field("partial_channels", found, "a divisor of all numbers of channels")
 
 
 def _check_head(architecture: Architecture) -> None:

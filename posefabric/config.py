@@ -60,7 +60,9 @@ class FabricSettings(Settings):
     """A fabric: the whole lens has `num_layers`; a head keeps the last `keep` of them, a backbone the first.
 
     `auxiliary_skip`: while a search learns, every edge also passes on its input, with a weight that falls from 1 in the
-    first step to 0 in the last, linearly or as a cosine (DARTS-); nothing of it is left then.
+    first step to 0 in the last, linearly or as a cosine (DARTS-); nothing of it is left then. `partial_channels` K: in
+    the supernet operations see one of K channels, the others pass by (PC-DARTS). A net derived from such a search has
+    K = 1, inherits no weights, and is trained from scratch.
     """
 
     num_layers: Count = 6
@@ -72,6 +74,7 @@ class FabricSettings(Settings):
     boundary: Literal["repeat", "omit"] = "repeat"
     entries: Literal["first", "every"] = "first"
     auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
+    partial_channels: Count = 1
 
     def head(self) -> SearchSpace:
         return self._space(self.num_layers - self.keep, self.num_layers)
@@ -91,6 +94,7 @@ class FabricSettings(Settings):
             boundary=self.boundary,
             entries=self.entries,
             auxiliary_skip=self.auxiliary_skip,
+            partial_channels=self.partial_channels,
         )
 
 

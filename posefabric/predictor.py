@@ -26,7 +26,7 @@ from posefabric.errors import UserError
 from posefabric.evaluation.predictions import CONFIDENT, Predictions, to_coco_results
 from posefabric.handmade import Description
 from posefabric.models.net import Net, build
-from posefabric.runs import Run
+from posefabric.runs import FROM_SCRATCH, Run, read_record
 from posefabric.skeletons import Skeleton
 
 
@@ -156,11 +156,21 @@ class Predictor:
 def load(path: str | Path) -> Predictor:
     """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
     run = Run(Path(path))
+    require_weights(run.path)
     net = build(run.description())
     recalibrated = load_tensors(run.norms_file) if run.norms_file.is_file() else {}
     inherit(net, load_tensors(run.path / "weights.safetensors") | recalibrated)
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
     return Predictor(net, run.config, "cuda" if on_gpu else "cpu", visible_threshold(run))
+
+
+def require_weights(folder: Path) -> None:
+    """Raise `UserError("bad-weights")` where the net of a run folder has none: a search with partial channels."""
+    file = folder / "run.json"
+    if file.is_file() and read_record(file).get(FROM_SCRATCH):
+        found = f"{folder} was searched with partial channels: the net it derived has no weights"
+        todo = f"train it from scratch: posefabric train DATA --architecture {folder}"
+        raise UserError("bad-weights", found, "a run that trained it", todo)
 
 
 def visible_threshold(run: Run) -> float:

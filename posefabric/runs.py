@@ -30,6 +30,9 @@ FORMAT = 1
 
 METRICS = "metrics.jsonl"
 
+FROM_SCRATCH = "from_scratch"
+"""The key of `run.json` that says that the derived net of a search has no weights."""
+
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
 

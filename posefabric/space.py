@@ -64,6 +64,8 @@ class SearchSpace:
     features are read by the `"first"` kept layer (the paper), or by `"every"` one, so that a cell may do without the
     layers before it: then the number of cells is chosen too, and with it which stage of the backbone feeds a fabric.
     `auxiliary_skip`: while a search learns, every edge also passes on its input, by less and less (DARTS-).
+    `partial_channels` K: in a supernet operations see one of K channels, the others pass by, and channels are shuffled
+    (PC-DARTS); derived nets have K = 1 and inherit nothing.
     """
 
     num_layers: int
@@ -77,6 +79,7 @@ class SearchSpace:
     strides: tuple[int, ...] = (4, 8, 16, 32)
     entries: Literal["first", "every"] = "first"
     auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
+    partial_channels: int = 1
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -85,6 +88,7 @@ class SearchSpace:
             ("num_layers", self.num_layers, 1),
             ("base_channels", self.base_channels, 1),
             ("num_nodes", self.num_nodes, 1),
+            ("partial_channels", self.partial_channels, 1),
         ):
             if value < least:
                 raise UserError("bad-space", f"{name} is {value}", f"at least {least}")
@@ -116,7 +120,7 @@ class SearchSpace:
 
     def deployed(self) -> SearchSpace:
         """The same without what is lent to a search alone."""
-        return replace(self, auxiliary_skip="none")
+        return replace(self, auxiliary_skip="none", partial_channels=1)
 
     @property
     def input_strides(self) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ def derive(
         write_text(output, documents.to_json(derived))
     figures = {"macs": count(derived).macs}
     if settings.budget is not None:
-        figures["budget"] = budget_macs(settings.budget, count(found).macs)
+        figures["budget"] = budget_macs(settings.budget, count(found.deployed()).macs)
     return Result(figures, output or run / "architecture.json")
 
 
@@ -131,6 +131,7 @@ def train(
     from posefabric.data.sources import Where, describe
     from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
+    from posefabric.predictor import require_weights
 
     settings = read_settings(recipe, config, set or [])
     head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
@@ -140,6 +141,8 @@ def train(
     people = open_split(data, "train", settings, where), open_split(data, "val", settings, where)
     described = given or settings.model.handmade(str(head), people[0].skeleton, settings.backbone.describe())
     check_skeletons(described, people[0].skeleton.keypoints, data)
+    if weights is not None:
+        require_weights(weights)
     inherited = load_tensors(weights / "weights.safetensors") if weights else None
     folder = output or next_output("train")
     source = {"architecture": documents.to_data(described), "weights": weights and str(weights)}

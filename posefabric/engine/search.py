@@ -16,6 +16,7 @@ from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude
 from posefabric.engine.discretisation import discretise
 from posefabric.engine.evaluate import validate
+from posefabric.engine.from_scratch import announce, keep_untrained
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.scoring import Scoring, Shares
 from posefabric.engine.skipping import SkippedImages
@@ -42,6 +43,8 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     torch.manual_seed(config.seed)
     chosen = strategy(settings.strategy)
     check_derivation(supernet, settings)  # told now, not after the search
+    if supernet.partial:
+        announce(run)
     shares = Shares.of(config, len(train))[: 1 + chosen.steps_on_held_out]
     plan, *_ = [Plan.of(settings, len(share)) for share in shares]  # the weights' share sets the length
     view = crop_settings(config, supernet, augmented=True)
@@ -66,6 +69,9 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     seen = (skipped.noted(batch).to(device) for batch in sources[0].batches(Plan(count, max(count, 1)), 0))
     (run.path / CANDIDATES).unlink(missing_ok=True)  # of a session that was interrupted while it chose
     found = learner.choose(Scoring(learner.net, config, train, skipped.noted))
-    figures = discretise(run, config, found, learner.net, val, seen)
+    if supernet.partial:
+        figures = keep_untrained(run, config, found, learner.net, val)
+    else:
+        figures = discretise(run, config, found, learner.net, val, seen)
     conclude(run, began)
     return figures

@@ -67,10 +67,10 @@ class ChoiceCosts:
 
 
 def choice_costs(architecture: Architecture) -> ChoiceCosts:
-    """Count every choice that an architecture keeps, without allocating any weight."""
+    """Count every choice that an architecture keeps, as a derived net has it, without allocating any weight."""
     with torch.device("meta"):
         image = torch.empty(1, 3, *architecture.input_hw)
-        macs = module_macs(PoseNet(architecture).eval(), image)
+        macs = module_macs(PoseNet(architecture.deployed()).eval(), image)
     prefixes = {part: f"parts.{part}.fabric.cells" for part in architecture.partition}
     prefixes[BACKBONE] = "backbone.fabric.cells"
     return ChoiceCosts(

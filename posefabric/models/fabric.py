@@ -65,7 +65,8 @@ class Cell(nn.Module):
 
     def __init__(self, space: SearchSpace, site: Site, choice: CellChoice, channels: Mapping[int, int]) -> None:
         super().__init__()
-        width = channels[site.stride]
+        width, self.partial = channels[site.stride], space.partial_channels
+        seen = width // self.partial
         sources = [source for source in site.sources if source.slot in choice.inputs]
         self.origins: dict[str, str] = {source.slot: source.origin for source in sources}
         self.transitions = nn.ModuleDict(
@@ -73,7 +74,7 @@ class Cell(nn.Module):
         )
         self.edges: Mapping[str, nn.ModuleDict] = nn.ModuleDict(  # type: ignore[assignment]
             {
-                f"{start}_{end}": nn.ModuleDict({name: build_operation(name, width) for name in operations})
+                f"{start}_{end}": nn.ModuleDict({name: build_operation(name, seen) for name in operations})
                 for (start, end), operations in zip(space.edges, choice.edges, strict=True)
                 if operations
             }
@@ -109,9 +110,12 @@ class Cell(nn.Module):
         self, operations: nn.ModuleDict, weights: Mapping[str, Weight], skip: float, node: Tensor
     ) -> Iterator[Tensor]:
         """What one edge makes of the node it starts from."""
-        for name, operation in operations.items():
-            if name in weights:
-                yield weights[name] * operation(node)
+        seen = node if self.partial == 1 else node[:, : node.shape[1] // self.partial]
+        mixed = (weights[name] * operation(seen) for name, operation in operations.items() if name in weights)
+        if self.partial == 1:
+            yield from mixed
+        else:
+            yield _shuffled(torch.cat([_total(mixed), node[:, seen.shape[1] :]], dim=1), self.partial)
         if skip:
             yield skip * node
 
@@ -146,6 +150,11 @@ def build_operation(name: str, channels: int) -> nn.Module:
     if name not in OPERATIONS:
         raise unknown_name("operation", name, tuple(OPERATIONS))
     return OPERATIONS[name](channels)
+
+
+def _shuffled(channels: Tensor, groups: int) -> Tensor:
+    """One channel of every group after the other."""
+    return torch.unflatten(channels, 1, (groups, -1)).transpose(1, 2).flatten(1, 2)  # B C h w
 
 
 def _total(terms: Iterable[Tensor]) -> Tensor:

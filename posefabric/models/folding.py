@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from posefabric.architecture import BACKBONE, Architecture
+from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.backbones import FabricBackbone, Features
 from posefabric.models.fabric import Cell, Fabric
@@ -53,6 +54,8 @@ def folded(net: PoseNet) -> FoldedNet:
     maps that are added with another multiplier than the largest) or as `ChannelAffine` (norms after pools). The tensors
     of the result take no gradient.
     """
+    if net.architecture.partial:
+        raise UserError("bad-architecture", "a supernet with partial channels", "a net derived from it")
     alive = without_zeros(mixture(net))
     like = next(net.parameters())
     whole = _without_mixings(net, alive)

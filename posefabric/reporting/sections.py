@@ -15,7 +15,7 @@ from posefabric.draw.curves import HEADLINE_METRICS
 from posefabric.draw.palette import FAINT, INK, MUTED, PAPER
 from posefabric.reporting.markup import Html, disclosure, element, table
 from posefabric.reporting.reading import RunNotes
-from posefabric.runs import SKIPPED_IMAGES
+from posefabric.runs import FROM_SCRATCH, SKIPPED_IMAGES
 
 SHOWN_NAMES = 200
 """How many file names a list shows."""
@@ -72,6 +72,8 @@ def headline(run: RunNotes) -> Html:
     note = "" if run.evaluation else "This run has not been evaluated (no evaluation.json)."
     if any(key.startswith("mixture/") for key in run.evaluation):
         note = "The derived net still has the weights that its supernet's mixture learned; training comes next."
+    if run.about.get(FROM_SCRATCH):
+        note = "Searched with partial channels: the derived net has no weights yet, and training starts from scratch."
     boxes = run.evaluation.get("boxes")
     lead = f"Persons were cut out by their {boxes}." if isinstance(boxes, str) else ""
     return section("At a glance", element("dl", *tiles, class_="tiles") if tiles else "", lead=lead, note=note)
