@@ -40,6 +40,7 @@ STRATEGY_NAMES = (
     "uniform",
     "random",
     "random-k",
+    "evolution",
 )
 """The strategies of `posefabric.strategies`, for those who must not wait for torch."""
 
@@ -253,7 +254,9 @@ class SearchSettings(Optimization):
     Where nets are compared before they are trained, `score_persons` held-out training persons decide.
 
     `sampling` is how a supernet is trained a net at a time: `fair` gives every operation and input its turn, `uniform`
-    draws independently. `random-k` compares `candidates` random nets.
+    draws independently. `random-k` compares `candidates` random nets. `evolution` compares `evaluations` nets, of which
+    a random `population` is the first: `regularised` mutates the best of `tournament` of the youngest `population`,
+    `nsga2` breeds along the front of score against MACs.
     """
 
     strategy: str = "sync"
@@ -275,6 +278,10 @@ class SearchSettings(Optimization):
     score_persons: Count = 256
     sampling: Literal["fair", "uniform"] = "fair"
     candidates: Count = 20
+    evolution: Literal["regularised", "nsga2"] = "regularised"
+    population: Annotated[int, Field(ge=2)] = 20
+    evaluations: Count = 200
+    tournament: Count = 5
 
     @field_validator("cost_objective")
     @classmethod

@@ -39,6 +39,8 @@ TINY = (
     "search.optimizer=adamw",
     "train.optimizer=adamw",
     "search.candidates=3",
+    "search.population=2",
+    "search.evaluations=3",
     "search.recalibration_batches=2",
 )
 """What makes the recipe `smoke` a run of a second."""

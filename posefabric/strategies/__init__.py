@@ -9,6 +9,7 @@ what every step reports; `derive` turns the mixture a strategy found into a net.
 from __future__ import annotations
 
 from posefabric.errors import unknown_name
+from posefabric.strategies.evolution import Evolution
 from posefabric.strategies.gradient import FirstOrder, Synchronous
 from posefabric.strategies.gumbel import Gumbel, GumbelHard
 from posefabric.strategies.one_shot import RandomSearch
@@ -25,6 +26,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "uniform": Uniform,
     "random": Random,
     "random-k": RandomSearch,
+    "evolution": Evolution,
 }
 """Name on the command line -> class."""
 

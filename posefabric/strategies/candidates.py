@@ -91,23 +91,27 @@ class Pool:
         """The MACs that nets may have, if there is a budget."""
         return None if self._budget is None else Band.below(self._budget, self._costs.whole)
 
-    def holds(self, candidate: Candidate) -> bool:
-        """Whether its MACs are in the band."""
-        return self.band is None or self.band.holds(candidate.macs)
+    def holds(self, macs: int) -> bool:
+        """Whether they are in the band."""
+        return self.band is None or self.band.holds(macs)
+
+    def macs(self, genome: Genome) -> int:
+        """Those of the net of a genome."""
+        return self._costs.macs(self.genes.genotypes(genome))
 
     def build(self, genome: Genome, origin: Mapping[str, Any]) -> Candidate:
         """The net of a genome, in the band or not."""
-        genotypes = self.genes.genotypes(genome)
-        return Candidate(self.supernet.with_genotypes(genotypes), self._costs.macs(genotypes), origin, genome)
+        architecture = self.supernet.with_genotypes(self.genes.genotypes(genome))
+        return Candidate(architecture, self.macs(genome), origin, genome)
 
     def draw(self, seed: int, number: int) -> Candidate:
         """Random net `number` of a seed: drawn until it is in the band, or in the end made to fit."""
         random = np.random.default_rng([seed, number, STREAM])
         origin = {"seed": seed, "draw": number}
         for _ in range(TRIES):
-            candidate = self.build(self.genes.draw(random), origin)
-            if self.holds(candidate):
-                return candidate
+            genome = self.genes.draw(random)
+            if self.holds(self.macs(genome)):
+                return self.build(genome, origin)
         assert self.band is not None
         mixed = _random_mixture(self.supernet, random)
         fitted = derive(mixed, "argmax", SearchSettings(budget=str(self.band.most)))
@@ -156,7 +160,7 @@ class Contest:
             value = self._scores[name] = self._score(candidate.architecture)
             self._record({**candidate.data_form(), "score": value})
             self._progress.advance(loss=-value)
-            if self._pool.holds(candidate) and (self._best is None or value > self._best[0]):
+            if self._pool.holds(candidate.macs) and (self._best is None or value > self._best[0]):
                 self._best = value, candidate
         return self._scores[name]
 

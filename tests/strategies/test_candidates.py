@@ -162,7 +162,7 @@ def test_under_a_budget_deriving_keeps_all_of_a_net_in_the_band(method: str) -> 
 def test_a_contest_is_won_by_the_best_inside_the_band_and_measures_each_net_once() -> None:
     ring = pool("wide", "60%")
     inside = drawn(ring, 3)
-    outside = next(net for net in drawn(pool("wide"), 50) if not ring.holds(net))
+    outside = next(net for net in drawn(pool("wide"), 50) if not ring.holds(net.macs))
     values = {documents.to_json(net.architecture): value for net, value in zip(inside, (1.0, 3.0, 2.0), strict=True)}
     asked: list[str] = []
     rows: list[dict[str, object]] = []

@@ -31,7 +31,7 @@ STRICT = ("search.ema_decay=0.8", "search.clip_norm=0.1", "search.weight_decay=0
 """Everything that has a state of its own."""
 
 ONE_CELL = ("model.fabric.keep=1", "backbone.name=resnet18", "backbone.pretrained=false", "search.lr=3e-3")
-FEW_PATHS = {"gumbel-hard": ONE_CELL, "random-k": ONE_CELL}
+FEW_PATHS = {"gumbel-hard": ONE_CELL, "random-k": ONE_CELL, "evolution": ONE_CELL}
 """A space in which 32 steps meet every path often: one cell after a plain backbone. Deep fabrics need far more."""
 
 
