@@ -6,7 +6,7 @@ Where it stands in the walk: what a search finds, what training takes, what a ru
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 
 from posefabric import documents
 from posefabric.errors import UserError
-from posefabric.genotype import Genotype, bad_field, check_genotype, everything, prune, used_strides
+from posefabric.genotype import Genotype, bad_field, check_genotype, everything, prune, used_scales, used_strides
 from posefabric.skeletons import Partition, Skeleton, check_partition
 from posefabric.space import SearchSpace
 
@@ -30,11 +30,15 @@ STEM_STRIDE = 4
 
 @dataclass(frozen=True)
 class Backbone:
-    """Where the features come from: a named network of `models.backbones`, or `"fabric"` with its own genotype."""
+    """Where the features come from: a named network of `models.backbones`, or `"fabric"` with its own genotype.
+
+    `widths`: its channels at every stride of its space, where they are not the space's.
+    """
 
     name: str
     space: SearchSpace | None = None
     genotype: Genotype | None = None
+    widths: tuple[int, ...] | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -46,6 +50,11 @@ class Backbone:
                 f"backbone '{self.name}' {'has' if any(described) else 'lacks'} a space or a genotype",
                 "space and genotype exactly where the name is 'fabric'",
             )
+
+    def channels(self) -> dict[int, int]:
+        """Stride -> channels of a fabric."""
+        assert self.space is not None
+        return _by_stride(self.space, self.widths or _widest(self.space))
 
     def pruned(self, wanted: Collection[int]) -> Backbone:
         """The same with only what the strides `wanted` need; a named network is cut when it is built."""
@@ -81,6 +90,8 @@ class Architecture:
     gives each part's channels at every stride of `space`. `activation`: `"squash"` turns the length of a
     `vector_dim`-vector into a score in [0, 1) (PNFS section III-D); `"linear"` takes a one-dimensional vector as the
     heatmap itself. `fusion` joins keypoints that several parts share: `"sum"` (the paper's code) or `"mean"`.
+    `width_shares`, while widths are being chosen: fabric (a part, or `"backbone"`) -> stride -> share of each width of
+    its space, narrowest first; `widths` are the widest then.
     Genotypes must be pruned. Contradictions raise `UserError("bad-architecture")` naming the field.
     """
 
@@ -94,6 +105,7 @@ class Architecture:
     vector_dim: int = 8
     activation: Literal["squash", "linear"] = "squash"
     fusion: Literal["sum", "mean"] = "sum"
+    width_shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
     format: Literal[1] = 1
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -109,12 +121,22 @@ class Architecture:
         check_features(self.backbone, self.feature_strides)
         _check_partial(self)
         for part, channels in self.widths.items():
-            if len(channels) != len(self.space.strides) or min(channels) < 1:
-                raise bad_field(f"widths.{part}", f"is {channels}", f"{len(self.space.strides)} numbers of at least 1")
+            _check_widths(self.space, channels, f"widths.{part}")
+        _check_shares(self)
 
-    def channels(self, part: str) -> dict[int, int]:
-        """Stride -> channels of a part's fabric."""
-        return dict(zip(self.space.strides, self.widths[part], strict=True))
+    def channels(self, fabric: str) -> dict[int, int]:
+        """Stride -> channels of a fabric: a part's, or the backbone's."""
+        return self.backbone.channels() if fabric == BACKBONE else _by_stride(self.space, self.widths[fabric])
+
+    def width_choices(self, fabric: str) -> dict[int, tuple[int, ...]]:
+        """Stride -> the channels that a fabric may have there, ascending, of which it has the last."""
+        space, _ = self.fabrics()[fabric]
+        return {stride: space.widths(widest) for stride, widest in self.channels(fabric).items()}
+
+    @property
+    def several_widths(self) -> bool:
+        """Whether the widths of some fabric are chosen."""
+        return any(space.several_widths for space, _ in self.fabrics().values())
 
     @property
     def output_stride(self) -> int:
@@ -149,6 +171,13 @@ class Architecture:
         """Whether operations see a part of the channels alone: then no derived net can inherit its weights."""
         return any(space.partial_channels > 1 for space, _ in self.fabrics().values())
 
+    def with_widths(self, chosen: Mapping[str, Mapping[int, int]]) -> Architecture:
+        """The same network with all widths decided; `chosen`: fabric -> stride -> channels, where they change."""
+        found = {fabric: self.channels(fabric) | dict(widths) for fabric, widths in chosen.items()}
+        decided = {fabric: tuple(channels.values()) for fabric, channels in found.items()}
+        backbone = replace(self.backbone, widths=decided.pop(BACKBONE, self.backbone.widths))
+        return replace(self, widths={**self.widths, **decided}, backbone=backbone, width_shares={})
+
     def pruned(self, genotypes: Mapping[str, Genotype]) -> dict[str, Genotype]:
         """Other genotypes of the same fabrics without what leads nowhere; the backbone's end where the parts read."""
         kept = {part: prune(self.space, genotypes[part]) for part in self.partition}
@@ -169,19 +198,22 @@ def supernet(
     activation: Literal["squash", "linear"] = "squash",
     fusion: Literal["sum", "mean"] = "sum",
 ) -> Architecture:
-    """The architecture that keeps everything, at the paper's widths."""
+    """The architecture that keeps everything, at the paper's widths; of several widths every one has the same share."""
     genotypes = {part: everything(space) for part in partition}
+    backbone = backbone.pruned(used_strides(space, genotypes))
+    fabrics = {part: (space, genotype) for part, genotype in genotypes.items()} | backbone.fabrics()
     return Architecture(
         skeleton=skeleton,
         partition=partition,
-        backbone=backbone.pruned(used_strides(space, genotypes)),
+        backbone=backbone,
         space=space,
         genotypes=genotypes,
-        widths={part: tuple(space.channels(stride) for stride in space.strides) for part in partition},
+        widths=dict.fromkeys(partition, _widest(space)),
         input_hw=input_hw,
         vector_dim=vector_dim,
         activation=activation,
         fusion=fusion,
+        width_shares={name: _equal_shares(*fabric) for name, fabric in fabrics.items() if fabric[0].several_widths},
     )
 
 
@@ -198,6 +230,39 @@ def _check_partial(architecture: Architecture) -> None:
         if any(width % space.partial_channels for width in widths):
             found = f"is {space.partial_channels}, and {fabric} has {widths} channels"
             raise bad_field("partial_channels", found, "a divisor of all numbers of channels")
+
+
+def _widest(space: SearchSpace) -> tuple[int, ...]:
+    return tuple(space.channels(stride) for stride in space.strides)
+
+
+def _by_stride(space: SearchSpace, widths: tuple[int, ...]) -> dict[int, int]:
+    return dict(zip(space.strides, widths, strict=True))
+
+
+def _equal_shares(space: SearchSpace, genotype: Genotype) -> dict[int, tuple[float, ...]]:
+    count = len(space.width_multipliers)
+    return dict.fromkeys(used_scales(space, genotype), (1 / count,) * count)
+
+
+def _check_widths(space: SearchSpace, widths: tuple[int, ...], where: str) -> None:
+    if len(widths) != len(space.strides) or min(widths) < 1:
+        raise bad_field(where, f"is {widths}", f"{len(space.strides)} numbers of at least 1")
+
+
+def _check_shares(architecture: Architecture) -> None:
+    fabrics = architecture.fabrics()
+    for fabric, found in architecture.width_shares.items():
+        if fabric not in fabrics:
+            raise bad_field(f"width_shares.{fabric}", "is no fabric", f"{sorted(fabrics)}")
+        space, _ = fabrics[fabric]
+        count = len(space.width_multipliers)
+        for stride, shares in found.items():
+            where = f"width_shares.{fabric}.{stride}"
+            if stride not in space.strides:
+                raise bad_field(where, "is no stride of its space", f"{space.strides}")
+            if len(shares) != count or not all(0 <= share <= 1 for share in shares):
+                raise bad_field(where, f"is {shares}", f"{count} numbers from 0 to 1")
 
 
 def _check_head(architecture: Architecture) -> None:
@@ -225,6 +290,8 @@ def check_features(backbone: Backbone, wanted: tuple[int, ...]) -> None:
     space, genotype = backbone.space, backbone.genotype
     if space is None or genotype is None:
         return
+    if backbone.widths is not None:
+        _check_widths(space, backbone.widths, "backbone.widths")
     if space.input_strides != (STEM_STRIDE,):
         found = f"reads maps of the strides {space.input_strides}"
         raise bad_field("backbone.space", found, f"the stem's, {STEM_STRIDE}")

@@ -64,6 +64,8 @@ class FabricSettings(Settings):
     first step to 0 in the last, linearly or as a cosine (DARTS-); nothing of it is left then. `partial_channels` K: in
     the supernet operations see one of K channels, the others pass by (PC-DARTS). A net derived from such a search has
     K = 1, inherits no weights, and is trained from scratch.
+
+    With several `width_multipliers` a search chooses the width of every scale, too; see `SearchSpace` for all others.
     """
 
     num_layers: Count = 6
@@ -76,6 +78,7 @@ class FabricSettings(Settings):
     entries: Literal["first", "every"] = "first"
     auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
     partial_channels: Count = 1
+    width_multipliers: tuple[Positive, ...] = (1.0,)
 
     def head(self) -> SearchSpace:
         return self._space(self.num_layers - self.keep, self.num_layers)
@@ -96,6 +99,7 @@ class FabricSettings(Settings):
             entries=self.entries,
             auxiliary_skip=self.auxiliary_skip,
             partial_channels=self.partial_channels,
+            width_multipliers=self.width_multipliers,
         )
 
 

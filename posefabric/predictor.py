@@ -179,19 +179,37 @@ def visible_threshold(run: Run) -> float:
     return CONFIDENT if calibrated is None else calibrated
 
 
-def inherit(net: Net, state: Mapping[str, Tensor]) -> None:
+def inherit(net: Net, state: Mapping[str, Tensor], *, widen: bool = False) -> tuple[str, ...]:
     """Give a net the weights of the same names, as a derived net has them from its supernet.
 
-    Raises `UserError("bad-weights")` naming the first tensor that is missing or has another shape.
+    A fabric that is narrower takes the leading channels. One that is wider is an error, or with `widen` its further
+    channels stay as they are, and a lateral convolution that was none passes on what it reads; the names of the tensors
+    that have more channels are returned. Raises `UserError("bad-weights")` naming the first tensor that is missing or
+    has another shape.
     """
-    wanted = net.state_dict()
-    for name, tensor in wanted.items():
+    inherited, widened = net.state_dict(), []
+    if widen:
+        state = {name: _passing_on(tensor) for name, tensor in inherited.items() if ".laterals." in name} | dict(state)
+    for name, tensor in inherited.items():
         if name not in state:
             raise UserError("bad-weights", f"the weights have no tensor {name}", "weights of this architecture")
-        if state[name].shape != tensor.shape:
-            found = f"{name} has the shape {tuple(state[name].shape)}"
+        given, axes = state[name], net.width_axes(name)
+        changed = [axis for axis, sizes in enumerate(zip(given.shape, tensor.shape, strict=False)) if len({*sizes}) > 1]
+        wider = any(given.shape[axis] < tensor.shape[axis] for axis in changed)
+        if given.ndim != tensor.ndim or not set(changed) <= set(axes) or (wider and not widen):
+            found = f"{name} has the shape {tuple(given.shape)}"
             raise UserError("bad-weights", found, f"{tuple(tensor.shape)}, that of the architecture")
-    net.load_state_dict({name: state[name] for name in wanted})
+        leading = tuple(slice(min(sizes)) for sizes in zip(given.shape, tensor.shape, strict=True))
+        inherited[name] = tensor.clone()
+        inherited[name][leading] = given[leading]
+        widened += [name] * wider
+    net.load_state_dict(inherited)
+    return tuple(widened)
+
+
+def _passing_on(lateral: Tensor) -> Tensor:
+    """The weight or the bias of a 1x1 convolution that leaves channels as they are, as many as it has."""
+    return torch.eye(*lateral.shape[:2], device=lateral.device)[..., None, None] if lateral.ndim > 1 else 0 * lateral
 
 
 def _person(box_xyxy: Float[np.ndarray, "4"], num_keypoints: int) -> PersonRecord:

@@ -109,10 +109,18 @@ def searches(draw: st.DrawFn, count: int = 1) -> Search:
     return Search(whole, [whole.with_genotypes(kept) for kept in found])
 
 
-def tiny_supernet(partition: str = "1", *, share_operations: bool = True, num_nodes: int = 1) -> Architecture:
+def tiny_supernet(
+    partition: str = "1",
+    *,
+    share_operations: bool = True,
+    num_nodes: int = 1,
+    width_multipliers: tuple[float, ...] = (1.0,),
+) -> Architecture:
     """COCO17 on a fabric backbone, both with one base channel: a fixed example for tables of cases."""
-    backbone = SearchSpace(6, 0, 3, 1, num_nodes, BACKBONE_OPERATIONS, share_operations)
-    head = SearchSpace(6, 3, 6, 1, num_nodes, share_operations=share_operations)
+    backbone = SearchSpace(
+        6, 0, 3, 1, num_nodes, BACKBONE_OPERATIONS, share_operations, width_multipliers=width_multipliers
+    )
+    head = SearchSpace(6, 3, 6, 1, num_nodes, share_operations=share_operations, width_multipliers=width_multipliers)
     return supernet(COCO17, COCO17.partition(partition), fabric_backbone(backbone), head, (64, 64))
 
 

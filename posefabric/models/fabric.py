@@ -18,6 +18,7 @@ from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype, live_nodes
 from posefabric.models.mixing import CellWeights, Weight
 from posefabric.models.operations import OPERATIONS
+from posefabric.models.slimming import Masks, Slimmable, slim, slimmed
 from posefabric.space import SearchSpace, Site, feature_name
 
 
@@ -28,20 +29,24 @@ def transition(source_stride: int, stride: int, channels: Mapping[int, int]) -> 
     aligned corners. Both with BatchNorm and, as in the released code, without ReLU. Same scale: identity.
     """
     if source_stride == stride:
-        return nn.Identity()
+        return Slimmable()
     source_channels, width = channels[source_stride], channels[stride]
     if source_stride < stride:
-        return nn.Sequential(nn.Conv2d(source_channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width))
-    return nn.Sequential(
+        return Slimmable(nn.Conv2d(source_channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width))
+    return Slimmable(
         nn.Conv2d(source_channels, width, 1),
         nn.BatchNorm2d(width),
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
     )
 
 
-def lateral(source_channels: int, channels: int) -> nn.Module:
-    """A part's own 1x1 convolution from a feature map; nothing where the channels already agree (released code)."""
-    return nn.Identity() if source_channels == channels else nn.Conv2d(source_channels, channels, 1)
+def lateral(source_channels: int, channels: int, *, always: bool = False) -> nn.Module:
+    """A part's own 1x1 convolution from a feature map; nothing where the channels already agree (released code).
+
+    `always` where widths are chosen: channels that happen to agree at one width do not at another.
+    """
+    agree = source_channels == channels and not always
+    return nn.Identity() if agree else nn.Conv2d(source_channels, channels, 1)
 
 
 class Projection(nn.Module):
@@ -65,7 +70,7 @@ class Cell(nn.Module):
 
     def __init__(self, space: SearchSpace, site: Site, choice: CellChoice, channels: Mapping[int, int]) -> None:
         super().__init__()
-        width, self.partial = channels[site.stride], space.partial_channels
+        width, self.stride, self.partial = channels[site.stride], site.stride, space.partial_channels
         seen = width // self.partial
         sources = [source for source in site.sources if source.slot in choice.inputs]
         self.origins: dict[str, str] = {source.slot: source.origin for source in sources}
@@ -87,11 +92,11 @@ class Cell(nn.Module):
         }
         self.projection = Projection(width, tuple(self.nodes))
 
-    def forward(self, maps: Mapping[str, Tensor], weights: CellWeights) -> Tensor:
+    def forward(self, maps: Mapping[str, Tensor], weights: CellWeights, mask: Tensor | None = None) -> Tensor:
         nodes = {
             0: F.relu(
                 _total(
-                    weights.inputs[slot] * T(maps[self.origins[slot]])
+                    weights.inputs[slot] * slimmed(T, maps[self.origins[slot]], mask)
                     for slot, T in self.transitions.items()
                     if slot in weights.inputs
                 )
@@ -101,17 +106,17 @@ class Cell(nn.Module):
             nodes[node] = _total(
                 term
                 for index, start in incoming
-                for term in self._along(self.edges[f"{start}_{node}"], weights.edges[index], weights.skip, nodes[start])
+                for term in self._along(f"{start}_{node}", nodes[start], weights.edges[index], weights.skip, mask)
             )
-        output: Tensor = self.projection([nodes[node] for node in self.nodes])
-        return output
+        return slim(self.projection([nodes[node] for node in self.nodes]), mask)
 
     def _along(
-        self, operations: nn.ModuleDict, weights: Mapping[str, Weight], skip: float, node: Tensor
+        self, edge: str, node: Tensor, weights: Mapping[str, Weight], skip: float, mask: Tensor | None
     ) -> Iterator[Tensor]:
         """What one edge makes of the node it starts from."""
         seen = node if self.partial == 1 else node[:, : node.shape[1] // self.partial]
-        mixed = (weights[name] * operation(seen) for name, operation in operations.items() if name in weights)
+        operations = self.edges[edge].items()
+        mixed = (weights[name] * slimmed(T, seen, mask) for name, T in operations if name in weights)
         if self.partial == 1:
             yield from mixed
         else:
@@ -121,7 +126,10 @@ class Cell(nn.Module):
 
 
 class Fabric(nn.Module):
-    """The kept cells of one lattice. Takes stride -> feature map; gives stride -> map of the last layer's cells."""
+    """The kept cells of one lattice. Takes stride -> feature map; gives stride -> map of the last layer's cells.
+
+    Masks of channels, by stride, are those of widths that are not decided yet.
+    """
 
     def __init__(self, space: SearchSpace, genotype: Genotype, channels: Mapping[int, int]) -> None:
         super().__init__()
@@ -136,12 +144,15 @@ class Fabric(nn.Module):
         return {self.cells[name].origins[slot] for name, cell in weights.items() for slot in cell.inputs}
 
     def forward(
-        self, features: Mapping[int, Float[Tensor, "B _ _ _"]], weights: Mapping[str, CellWeights]
+        self,
+        features: Mapping[int, Float[Tensor, "B _ _ _"]],
+        weights: Mapping[str, CellWeights],
+        masks: Masks | None = None,
     ) -> dict[int, Float[Tensor, "B _ _ _"]]:
         maps = {feature_name(stride): feature for stride, feature in features.items()}
         for name, cell in self.cells.items():
             if name in weights:
-                maps[name] = cell(maps, weights[name])
+                maps[name] = cell(maps, weights[name], masks[cell.stride] if masks else None)
         return {stride: maps[name] for stride, name in self.outputs.items() if name in maps}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from posefabric.architecture import BACKBONE, Architecture
 from posefabric.errors import UserError
 from posefabric.genotype import used_features
 from posefabric.handmade import Description, HandMade
-from posefabric.models.backbones import build_backbone
+from posefabric.models.backbones import FabricBackbone, build_backbone
 from posefabric.models.fabric import Fabric, lateral
 from posefabric.models.handmade import HandMadePart
 from posefabric.models.head import Fusion, VectorHead
@@ -25,6 +26,7 @@ from posefabric.models.mixing import (
     SoftmaxMixing,
     as_genotype,
 )
+from posefabric.models.slimming import Shares, WidthMasks, slim
 from posefabric.space import feature_name
 
 
@@ -36,7 +38,11 @@ class PartNet(nn.Module):
         space, genotype = architecture.space, architecture.genotypes[part]
         channels = architecture.channels(part)
         self.strides = used_features(space, genotype)
-        self.laterals = nn.ModuleDict({str(s): lateral(feature_channels[s], channels[s]) for s in self.strides})
+        always = architecture.several_widths
+        self.laterals = nn.ModuleDict(
+            {str(s): lateral(feature_channels[s], channels[s], always=always) for s in self.strides}
+        )
+        self.masks = WidthMasks(space, channels)
         self.fabric = Fabric(space, genotype, channels)
         self.head = VectorHead(
             channels[architecture.output_stride],
@@ -45,16 +51,22 @@ class PartNet(nn.Module):
             architecture.activation,
         )
 
-    def part_map(self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights]) -> Float[Tensor, "B C h w"]:
+    def part_map(
+        self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights], shares: Shares | None = None
+    ) -> Float[Tensor, "B C h w"]:
         """The output of the fabric."""
-        read = self.fabric.read(weights)
-        inputs = {s: self.laterals[str(s)](features[s]) for s in self.strides if feature_name(s) in read}
-        (output,) = self.fabric(inputs, weights).values()
+        read, masks = self.fabric.read(weights), self.masks(shares or {})
+        inputs = {
+            s: slim(self.laterals[str(s)](features[s]), masks.get(s)) for s in self.strides if feature_name(s) in read
+        }
+        (output,) = self.fabric(inputs, weights, masks).values()
         part_map: Tensor = output
         return part_map
 
-    def forward(self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights]) -> Float[Tensor, "B J h w"]:
-        scores: Tensor = self.head(self.part_map(features, weights))
+    def forward(
+        self, features: Mapping[int, Tensor], weights: Mapping[str, CellWeights], shares: Shares | None = None
+    ) -> Float[Tensor, "B J h w"]:
+        scores: Tensor = self.head(self.part_map(features, weights, shares))
         return scores
 
 
@@ -77,9 +89,25 @@ class Net(nn.Module):
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> dict[int, Tensor]:
         """Stride -> backbone map B C_s H/s W/s."""
-        weights = [self.mixing[BACKBONE]()] if BACKBONE in self.mixing else []
-        features: dict[int, Tensor] = self.backbone(images, *weights)
+        features: dict[int, Tensor] = self.backbone(images, *self._mixed(BACKBONE) if BACKBONE in self.mixing else ())
         return features
+
+    def _mixed(self, fabric: str) -> tuple[Mapping[str, CellWeights], Shares]:
+        """What the mixing of a fabric says of its cells and of its widths."""
+        mixing = self.mixing[fabric]
+        assert isinstance(mixing, Mixing)
+        return mixing(), mixing.width_shares()
+
+    def width_axes(self, name: str) -> tuple[int, ...]:
+        """The axes of a tensor of the state that are channels of a fabric: in a net of other widths these differ."""
+        if ".fabric." in name or ".laterals." in name:
+            return (0, 1)
+        if name.endswith(".head.to_vectors.weight"):
+            return (1,)
+        stem = (
+            isinstance(self.backbone, FabricBackbone) and name == f"backbone.stem.{len(self.backbone.stem) - 1}.weight"
+        )
+        return (0,) if stem else ()
 
     def weights(self) -> Iterator[nn.Parameter]:
         """The trained weights, without architecture parameters."""
@@ -103,7 +131,7 @@ class PoseNet(Net):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         features = self.features(images)
-        scores = {name: part(features, self.mixing[name]()) for name, part in self.parts.items()}
+        scores = {name: part(features, *self._mixed(name)) for name, part in self.parts.items()}
         heatmaps: Tensor = self.fusion(scores)
         return heatmaps
 
@@ -142,7 +170,8 @@ def build(described: Description) -> Net:
 
 def fixed_mixings(described: Description) -> dict[str, Mixing]:
     """The multipliers stored in a description, one mixing per fabric."""
-    return {name: FixedMixing(genotype) for name, (_, genotype) in described.fabrics().items()}
+    shares = described.width_shares if isinstance(described, Architecture) else {}
+    return {name: FixedMixing(genotype, shares.get(name)) for name, (_, genotype) in described.fabrics().items()}
 
 
 def softmax_mixings(architecture: Architecture) -> dict[str, Mixing]:
@@ -159,13 +188,25 @@ def gumbel_mixings(architecture: Architecture, *, hard: bool) -> dict[str, Mixin
 
 def sampled_mixings(architecture: Architecture) -> dict[str, Mixing]:
     """For a supernet that is run one net at a time, one mixing per fabric."""
-    return {name: SampledMixing(genotype) for name, (_, genotype) in architecture.fabrics().items()}
+    shares = architecture.width_shares
+    return {name: SampledMixing(genotype, shares.get(name)) for name, (_, genotype) in architecture.fabrics().items()}
 
 
 @torch.no_grad()
 def mixture(net: PoseNet) -> Architecture:
     """The architecture with the multipliers that the net's mixings give now: the paper's final, dense network."""
-    return net.architecture.with_genotypes({name: as_genotype(mixing()) for name, mixing in net.mixing.items()})
+    return mixed(net.architecture, {name: mixing for name, mixing in net.mixing.items() if isinstance(mixing, Mixing)})
+
+
+def mixed(whole: Architecture, mixings: Mapping[str, Mixing]) -> Architecture:
+    """An architecture with the multipliers and the shares of widths that mixings give now."""
+    shares = {name: mixing.width_shares() for name, mixing in mixings.items()}
+    found = whole.with_genotypes({name: as_genotype(mixing()) for name, mixing in mixings.items()})
+    return replace(found, width_shares={name: _as_data(widths) for name, widths in shares.items() if widths})
+
+
+def _as_data(shares: Shares) -> dict[int, tuple[float, ...]]:
+    return {stride: tuple(map(float, of_widths)) for stride, of_widths in shares.items()}
 
 
 def _check_buildable(described: Description) -> None:

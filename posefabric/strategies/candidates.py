@@ -7,7 +7,7 @@ same space, same budget, seeds listed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -21,8 +21,7 @@ from posefabric.config import SearchSettings
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import ChoiceCosts, choice_costs
 from posefabric.models.cost import count
-from posefabric.models.mixing import as_genotype
-from posefabric.models.net import softmax_mixings
+from posefabric.models.net import mixed, softmax_mixings
 from posefabric.progress import Progress
 from posefabric.strategies.derive import derive
 from posefabric.strategies.genes import Genes, Genome
@@ -97,11 +96,12 @@ class Pool:
 
     def macs(self, genome: Genome) -> int:
         """Those of the net of a genome."""
-        return self._costs.macs(self.genes.genotypes(genome))
+        return self._costs.at(self.genes.widths(genome)).macs(self.genes.genotypes(genome))
 
     def build(self, genome: Genome, origin: Mapping[str, Any]) -> Candidate:
         """The net of a genome, in the band or not."""
-        architecture = self.supernet.with_genotypes(self.genes.genotypes(genome))
+        genotypes, widths = self.genes.genotypes(genome), self.genes.widths(genome)
+        architecture = self.supernet.with_genotypes(genotypes).with_widths(widths)
         return Candidate(architecture, self.macs(genome), origin, genome)
 
     def draw(self, seed: int, number: int) -> Candidate:
@@ -177,15 +177,29 @@ def _random_mixture(supernet: Architecture, random: np.random.Generator) -> Arch
     for mixing in mixings.values():
         for logits in mixing.parameters():
             logits.copy_(torch.as_tensor(random.normal(size=logits.shape)))
-    return supernet.with_genotypes({name: as_genotype(mixing()) for name, mixing in mixings.items()})
+    return mixed(supernet, mixings)
 
 
 def as_mixture(supernet: Architecture, chosen: Architecture) -> Architecture:
     """A net as what a search finds: the supernet, in which what the net keeps has the weight 1 and all else 0."""
     kept = chosen.fabrics()
-    return supernet.with_genotypes(
+    found = supernet.with_genotypes(
         {fabric: _decided(whole, kept[fabric][1]) for fabric, (_, whole) in supernet.fabrics().items()}
     )
+    widths = {fabric: chosen.channels(fabric) for fabric in supernet.width_shares}
+    return replace(found, width_shares=decided_shares(supernet, widths))
+
+
+def decided_shares(
+    supernet: Architecture, widths: Mapping[str, Mapping[int, int]]
+) -> dict[str, dict[int, tuple[float, ...]]]:
+    """The shares of a supernet's widths where it is certain of some; of equal ones the first."""
+    shares: dict[str, dict[int, tuple[float, ...]]] = {}
+    for fabric, strides in supernet.width_shares.items():
+        choices = supernet.width_choices(fabric)
+        kept = {stride: choices[stride].index(widths[fabric][stride]) for stride in strides}
+        shares[fabric] = {s: tuple(float(i == kept[s]) for i in range(len(choices[s]))) for s in strides}
+    return shares
 
 
 def _decided(whole: Genotype, kept: Genotype) -> Genotype:

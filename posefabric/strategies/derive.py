@@ -16,7 +16,7 @@ from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import choice_costs
 from posefabric.space import SearchSpace
-from posefabric.strategies.fitting import affordable, fit
+from posefabric.strategies.fitting import Kept, affordable, fit
 from posefabric.strategies.paths import best_path
 
 Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]
@@ -41,13 +41,16 @@ def derive(found: Architecture, method: str, settings: SearchSettings) -> Archit
     An unknown method, and a budget that nothing fits in, raise `UserError`.
     """
     chosen = derivation(method)
-    kept = {name: chosen.keep(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
+    genotypes = {name: chosen.keep(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
+    kept = Kept(genotypes, strongest_widths(found))
     if settings.budget is not None:
         costs = choice_costs(found)
-        least = {name: chosen.least(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
+        genotypes = {name: chosen.least(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
+        least = Kept(genotypes, narrowest_widths(found))
         kept = fit(costs, least, kept, budget_macs(settings.budget, costs.whole))
-    kept = kept if chosen.weighted else {name: _even(genotype) for name, genotype in kept.items()}
-    return found.with_genotypes(kept).deployed()
+    if not chosen.weighted:
+        kept = kept._replace(genotypes={name: _even(genotype) for name, genotype in kept.genotypes.items()})
+    return found.with_genotypes(kept.genotypes).with_widths(kept.widths).deployed()
 
 
 def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
@@ -69,6 +72,23 @@ def strongest_inputs(weights: Mapping[str, float], settings: SearchSettings) -> 
 def strongest(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
     """The strongest choice."""
     return dict(_by_weight(weights)[:1])
+
+
+def strongest_widths(found: Architecture) -> dict[str, dict[int, int]]:
+    """Fabric -> stride -> the channels with the largest share; of equals the fewest."""
+    chosen: dict[str, dict[int, int]] = {}
+    for fabric, strides in found.width_shares.items():
+        choices = found.width_choices(fabric)
+        chosen[fabric] = {s: choices[s][shares.index(max(shares))] for s, shares in strides.items()}
+    return chosen
+
+
+def narrowest_widths(found: Architecture) -> dict[str, dict[int, int]]:
+    """Fabric -> stride -> the fewest channels, where they are to be chosen."""
+    return {
+        fabric: {stride: found.width_choices(fabric)[stride][0] for stride in strides}
+        for fabric, strides in found.width_shares.items()
+    }
 
 
 def in_every_cell(keep_inputs: Choice, keep_operations: Choice) -> Keep:
@@ -115,7 +135,7 @@ def check_derivation(whole: Architecture, settings: SearchSettings) -> None:
     derivation(settings.derive)
     if settings.budget is not None:
         costs = choice_costs(whole)
-        affordable(costs, budget_macs(settings.budget, costs.whole))
+        affordable(costs.at(narrowest_widths(whole)), budget_macs(settings.budget, costs.whole))
 
 
 def file_name(method: str, settings: SearchSettings) -> str:

@@ -1,12 +1,14 @@
 """A net within a budget: as many choices of a mixture as fit, the weightiest first.
 
 The least a method keeps comes first, or where that is too dear, the likeliest path per part that can be paid. What is
-added then is found by bisection over the ranked choices; a last, partial step fills up with single ones.
+added then is found by bisection over the ranked choices; a last, partial step fills up with single ones. Widths that
+are to be chosen start at the narrowest; a scale's step to its next width is a choice like all others.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -36,16 +38,34 @@ class Choice(NamedTuple):
     name: str
 
 
-def fit(costs: ChoiceCosts, least: Genotypes, preferred: Genotypes, budget: int) -> dict[str, Genotype]:
-    """Pruned genotypes that cost at most `budget` MACs, with the weights that the mixture gives each choice.
+class WidthStep(NamedTuple):
+    """A scale of a fabric is at least so wide."""
+
+    fabric: str
+    stride: int
+    channels: int
+
+
+class Kept(NamedTuple):
+    """What is kept of a mixture, not yet pruned; `widths`: fabric -> stride -> channels, of all that are chosen."""
+
+    genotypes: Genotypes
+    widths: Mapping[str, Mapping[int, int]]
+
+
+Ranked = list[Choice | WidthStep]
+
+
+def fit(costs: ChoiceCosts, least: Kept, preferred: Kept, budget: int) -> Kept:
+    """Pruned genotypes and widths that cost at most `budget` MACs, with the weights that the mixture gives each choice.
 
     `least` is kept if it can be paid, then what a method prefers, then all else by weight. A budget below the smallest
     reachable cost raises `UserError("bad-value")` that names it.
     """
     filling = _Filling(costs, budget)
     if filling.cost(least) > budget:
-        least = affordable(costs, budget)
-    ranked = _ranked(costs.architecture.fabrics(), least, preferred)
+        least = least._replace(genotypes=affordable(costs.at(least.widths), budget))
+    ranked = _ranked(costs.architecture, least, preferred)
     kept = filling.filled(least, ranked)
     for choice in ranked:  # a stage of the backbone is dear: what needs it may have to come first
         if filling.cost(kept) >= EXPECTED * budget:
@@ -54,7 +74,7 @@ def fit(costs: ChoiceCosts, least: Genotypes, preferred: Genotypes, budget: int)
             other = filling.filled(base, [further for further in ranked if further != choice])
             kept = max(kept, other, key=filling.cost)
     filling.tell_if_short(kept)
-    return costs.architecture.pruned(kept)
+    return kept._replace(genotypes=costs.architecture.pruned(kept.genotypes))
 
 
 class _Filling(NamedTuple):
@@ -63,13 +83,13 @@ class _Filling(NamedTuple):
     costs: ChoiceCosts
     budget: int
 
-    def cost(self, kept: Genotypes) -> int:
-        return self.costs.macs(self.costs.architecture.pruned(kept))
+    def cost(self, kept: Kept) -> int:
+        return self.costs.at(kept.widths).macs(self.costs.architecture.pruned(kept.genotypes))
 
-    def filled(self, base: Genotypes, ranked: list[Choice]) -> dict[str, Genotype]:
+    def filled(self, base: Kept, ranked: Ranked) -> Kept:
         """As many of the first choices as fit; then, up to nearly the whole budget, each later one that fits."""
 
-        def first(number: int) -> dict[str, Genotype]:
+        def first(number: int) -> Kept:
             return with_choices(self.costs, base, ranked[:number])
 
         number = bisect.bisect_right(range(len(ranked) + 1), self.budget, key=lambda n: self.cost(first(n))) - 1
@@ -82,7 +102,7 @@ class _Filling(NamedTuple):
             kept = more if reached < self.cost(more) <= self.budget else kept
         return kept
 
-    def tell_if_short(self, kept: Genotypes) -> None:
+    def tell_if_short(self, kept: Kept) -> None:
         reached = self.cost(kept)
         if reached < EXPECTED * self.budget:
             share = 100 * reached / self.budget
@@ -112,33 +132,47 @@ def affordable(costs: ChoiceCosts, budget: int) -> dict[str, Genotype]:
     return max(candidates, key=lambda paths: _log_likelihood(costs, paths))
 
 
-def with_choices(costs: ChoiceCosts, kept: Genotypes, added: list[Choice]) -> dict[str, Genotype]:
-    """Genotypes with further choices of the mixture."""
+def with_choices(costs: ChoiceCosts, kept: Kept, added: Ranked) -> Kept:
+    """The same with further choices of the mixture."""
     found = {name: genotype.cells for name, (_, genotype) in costs.architecture.fabrics().items()}
-    inputs = {(f, site): dict(cell.inputs) for f, genotype in kept.items() for site, cell in genotype.cells.items()}
-    edges = {
-        (f, site): [*map(dict, cell.edges)] for f, genotype in kept.items() for site, cell in genotype.cells.items()
-    }
-    for fabric, site, edge, name in added:
-        cell = found[fabric][site]
-        if edge is None:
-            inputs[fabric, site][name] = cell.inputs[name]
+    cells = [(f, site, cell) for f, genotype in kept.genotypes.items() for site, cell in genotype.cells.items()]
+    inputs = {(f, site): dict(cell.inputs) for f, site, cell in cells}
+    edges = {(f, site): [*map(dict, cell.edges)] for f, site, cell in cells}
+    widths = {fabric: dict(channels) for fabric, channels in kept.widths.items()}
+    for choice in added:
+        if isinstance(choice, WidthStep):
+            wide = widths[choice.fabric]
+            wide[choice.stride] = max(wide[choice.stride], choice.channels)
+        elif choice.edge is None:
+            inputs[choice[:2]][choice.name] = found[choice.fabric][choice.site].inputs[choice.name]
         else:
-            edges[fabric, site][edge][name] = cell.edges[edge][name]
-    return {
+            edge = found[choice.fabric][choice.site].edges[choice.edge]
+            edges[choice[:2]][choice.edge][choice.name] = edge[choice.name]
+    genotypes = {
         fabric: Genotype({s: CellChoice(inputs[fabric, s], tuple(edges[fabric, s])) for s in genotype.cells})
-        for fabric, genotype in kept.items()
+        for fabric, genotype in kept.genotypes.items()
     }
+    return Kept(genotypes, widths)
 
 
-def _ranked(fabrics: Mapping[str, tuple[object, Genotype]], least: Genotypes, preferred: Genotypes) -> list[Choice]:
+def _ranked(architecture: Architecture, least: Kept, preferred: Kept) -> Ranked:
     """Choices beyond the least: preferred ones first, by weight relative to an even mixture, parts taking turns."""
     keyed = []
-    for name, (_, genotype) in fabrics.items():
-        for number, (choice, weight) in enumerate(_choices(name, genotype)):
+    for name, (_, genotype) in architecture.fabrics().items():
+        steps = _width_steps(architecture, name)
+        choices: Iterator[tuple[Choice | WidthStep, float]] = itertools.chain(_choices(name, genotype), steps)
+        for number, (choice, weight) in enumerate(choices):
             if weight > 0 and not _holds(least, choice):
                 keyed.append(((not _holds(preferred, choice), -weight, number), choice))
     return [choice for _, choice in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _width_steps(architecture: Architecture, fabric: str) -> Iterator[tuple[WidthStep, float]]:
+    """Steps, each with twice the share of the widths beyond it: 1 on average for equal shares, and never rising."""
+    choices = architecture.width_choices(fabric)
+    for stride, shares in architecture.width_shares.get(fabric, {}).items():
+        for number, channels in enumerate(choices[stride][1:], start=1):
+            yield WidthStep(fabric, stride, channels), 2 * sum(shares[number:])
 
 
 def _choices(fabric: str, genotype: Genotype) -> Iterator[tuple[Choice, float]]:
@@ -149,8 +183,10 @@ def _choices(fabric: str, genotype: Genotype) -> Iterator[tuple[Choice, float]]:
                 yield Choice(fabric, site, edge, name), weight / total * len(weights)
 
 
-def _holds(genotypes: Genotypes, choice: Choice) -> bool:
-    cell = genotypes[choice.fabric].cells.get(choice.site)
+def _holds(kept: Kept, choice: Choice | WidthStep) -> bool:
+    if isinstance(choice, WidthStep):
+        return kept.widths[choice.fabric][choice.stride] >= choice.channels
+    cell = kept.genotypes[choice.fabric].cells.get(choice.site)
     return cell is not None and choice.name in (cell.inputs if choice.edge is None else cell.edges[choice.edge])
 
 

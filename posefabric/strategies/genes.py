@@ -1,7 +1,8 @@
 """Single nets of a search space as genes: a flat table of choices that is drawn, mutated and built from.
 
-A net keeps one operation per edge, and per cell one input or several. With `share_operations` the cells of a fabric
-have the genes of their edges in common. Whatever else may be chosen becomes a further gene here and nowhere else.
+A net keeps one operation per edge, per cell one input or several, and where widths are chosen one per scale. With
+`share_operations` the cells of a fabric have the genes of their edges in common. Whatever else may be chosen becomes a
+further gene here and nowhere else.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Genes:
             for site, cell in whole.cells.items():
                 count = len(cell.inputs)
                 self._add(Gene(f"{fabric}.{site}.inputs", tuple(cell.inputs), min(most_inputs or count, count)))
+            for stride in supernet.width_shares.get(fabric, {}):
+                channels = dict.fromkeys(supernet.width_choices(fabric)[stride])
+                self._add(Gene(f"{fabric}.width.{stride}", tuple(map(str, channels))))
 
     def _add(self, gene: Gene) -> None:
         self.table[gene.name] = gene
@@ -95,6 +99,13 @@ class Genes:
         """What every fabric keeps, each choice with the weight 1; pruned."""
         fabrics = self.supernet.fabrics().items()
         return self.supernet.pruned({name: _fabric(name, space, whole, genome) for name, (space, whole) in fabrics})
+
+    def widths(self, genome: Genome) -> dict[str, dict[int, int]]:
+        """Fabric -> stride -> channels, where widths are chosen."""
+        return {
+            fabric: {stride: int(genome[f"{fabric}.width.{stride}"][0]) for stride in strides}
+            for fabric, strides in self.supernet.width_shares.items()
+        }
 
 
 def _fabric(name: str, space: SearchSpace, whole: Genotype, genome: Genome) -> Genotype:

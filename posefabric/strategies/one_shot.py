@@ -18,7 +18,7 @@ from posefabric.config import SearchSettings
 from posefabric.data.loader import Batch
 from posefabric.models.mixing import SampledMixing
 from posefabric.models.net import sampled_mixings
-from posefabric.strategies.candidates import Contest, Pool, as_mixture
+from posefabric.strategies.candidates import Contest, Pool, as_mixture, decided_shares
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
 
 STREAM = 4
@@ -50,10 +50,12 @@ class OneShot(SingleLevel):
         random = np.random.default_rng([self._seed, step, STREAM])
         genes = self._pool.genes
         turns = genes.in_turn(self._seed, step) if self._search.sampling == "fair" else None
-        genotypes = genes.genotypes(genes.draw(random, turns))
+        genome = genes.draw(random, turns)
+        genotypes = genes.genotypes(genome)
+        shares = decided_shares(self._pool.supernet, genes.widths(genome))
         mixings = {n: m for n, m in self._weights.bare_net.mixing.items() if isinstance(m, SampledMixing)}
         for name, mixing in mixings.items():
-            mixing.follow(genotypes[name])
+            mixing.follow(genotypes[name], shares.get(name))
         try:
             yield
         finally:

@@ -44,11 +44,11 @@ class ArchitectureTerms:
 
 
 def mean_entropy(net: PoseNet) -> Tensor:
-    """Mean relative entropy of all mixtures, alpha's and beta's alike: 1 undecided, 0 decided."""
+    """Mean relative entropy of all mixtures, alpha's, beta's and the widths' alike: 1 undecided, 0 decided."""
     found = [
         relative_entropy(logits).flatten()
         for mixing in softmax_mixings_of(net)
-        for logits in (*mixing.alpha.values(), *mixing.beta.values())
+        for logits in (*mixing.alpha.values(), *mixing.beta.values(), *mixing.width.values())
     ]
     return torch.cat(found).mean()
 

@@ -21,8 +21,7 @@ from posefabric.errors import UserError
 from posefabric.genotype import Genotype
 from posefabric.models.choices import ChoiceCosts, choice_costs
 from posefabric.models.cost import count
-from posefabric.models.mixing import as_genotype
-from posefabric.models.net import softmax_mixings
+from posefabric.models.net import mixed, softmax_mixings
 from posefabric.skeletons import COCO17
 from posefabric.space import HEAD_OPERATIONS, SearchSpace
 from posefabric.strategies import derive as derive_module
@@ -31,14 +30,15 @@ from posefabric.strategies.fitting import EXPECTED
 from posefabric.strategies.paths import best_path, log_shares
 
 every_method = pytest.mark.parametrize("method", METHODS)
-every_space = pytest.mark.parametrize("name", ["fabric", "mobilenet"])
+every_space = pytest.mark.parametrize("name", ["fabric", "mobilenet", "widths"])
 
 
 @cache
 def whole(name: str) -> Architecture:
     if name == "fabric":
         return tiny_supernet("3", num_nodes=2, share_operations=False)
-    space = SearchSpace(6, 3, 6, base_channels=8)
+    multipliers = (0.25, 0.5, 0.75, 1.0) if name == "widths" else (1.0,)
+    space = SearchSpace(6, 3, 6, base_channels=8, width_multipliers=multipliers)
     return supernet(COCO17, COCO17.partition("3"), Backbone("mobilenetv2_100"), space, (64, 64))
 
 
@@ -52,7 +52,7 @@ def drawn(name: str, seed: int, spread: float) -> Architecture:
     for mixing in mixings.values():
         for logits in mixing.parameters():
             torch.nn.init.normal_(logits, std=spread)
-    return architecture.with_genotypes({fabric: as_genotype(mixing()) for fabric, mixing in mixings.items()})
+    return mixed(architecture, mixings)
 
 
 def within(budget: str | None, **further: object) -> SearchSettings:
@@ -66,19 +66,20 @@ def costs_of(name: str) -> ChoiceCosts:
 
 @pytest.fixture(scope="module", autouse=True)
 def counted_once() -> Iterator[None]:
-    """Every mixture here is one of two supernets', whose choices need not be counted anew."""
-    named = {whole(name).backbone.name: name for name in ("fabric", "mobilenet")}
+    """Every mixture here is one of three supernets', whose choices need not be counted anew."""
+    named = {whole(name).space: name for name in ("fabric", "mobilenet", "widths")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             derive_module,
             "choice_costs",
-            lambda found: replace(costs_of(named[found.backbone.name]), architecture=found),
+            lambda found: replace(costs_of(named[found.space]), architecture=found),
         )
         yield
 
 
 def macs_of(name: str, derived: Architecture) -> int:
-    return costs_of(name).macs({fabric: genotype for fabric, (_, genotype) in derived.fabrics().items()})
+    widths = {fabric: derived.channels(fabric) for fabric in derived.fabrics()} if derived.several_widths else {}
+    return costs_of(name).at(widths).macs({fabric: genotype for fabric, (_, genotype) in derived.fabrics().items()})
 
 
 @cache
@@ -113,7 +114,7 @@ def test_a_budget_is_met_and_used(method: str, name: str, seed: int, spread: flo
 @every_space
 def test_what_derivation_says_it_costs_is_what_the_counter_counts(method: str, name: str) -> None:
     found = drawn(name, 3, 1.0)
-    share = {"fabric": "90%", "mobilenet": "60%"}[name]  # the tiny fabrics are mostly stem
+    share = {"fabric": "90%", "mobilenet": "60%", "widths": "30%"}[name]  # the tiny fabrics are mostly stem
     budget = budget_macs(share, costs_of(name).whole)
     assert 0.9 * budget <= count(derive(found, method, within(share))).macs <= budget
 
@@ -143,15 +144,39 @@ def test_no_random_net_costs_less_than_the_smallest(name: str) -> None:
         for mixing in mixings.values():
             for logits in mixing.parameters():
                 torch.nn.init.normal_(logits)
-        found = architecture.with_genotypes({f: as_genotype(mixing()) for f, mixing in mixings.items()})
-        derived = derive(found, "argmax", within(None, max_inputs=1))
+        derived = derive(mixed(architecture, mixings), "argmax", within(None, max_inputs=1))
         assert macs_of(name, derived) >= smallest(name)
 
 
 @every_method
-def test_a_whole_budget_buys_everything_of_an_even_mixture(method: str) -> None:
-    found = drawn("fabric", 0, 0.0)
-    assert macs_of("fabric", derive(found, method, within("100%"))) == costs_of("fabric").whole
+@pytest.mark.parametrize("name", ["fabric", "widths"])
+def test_a_whole_budget_buys_everything_of_an_even_mixture(method: str, name: str) -> None:
+    found = drawn(name, 0, 0.0)
+    assert macs_of(name, derive(found, method, within("100%"))) == costs_of(name).whole
+
+
+@every_method
+def test_without_a_budget_every_scale_has_the_width_of_the_largest_share(method: str) -> None:
+    found = drawn("widths", 4, 1.0)
+    derived = derive(found, method, within(None))
+    assert derived.width_shares == {}
+    for part, strides in found.width_shares.items():
+        for stride, shares in strides.items():
+            chosen = found.width_choices(part)[stride].index(derived.channels(part)[stride])
+            assert shares[chosen] == max(shares)
+
+
+@every_method
+def test_a_small_budget_makes_nets_narrow_rather_than_empty(method: str) -> None:
+    """Less than a net of full width costs that keeps one path per part."""
+    found = drawn("widths", 4, 1.0)
+    least = smallest("mobilenet")
+    derived = derive(found, method, within(str(least - 1)))
+    assert macs_of("widths", derived) < least
+    assert {part: set(genotype.cells) for part, genotype in derived.genotypes.items()}
+    assert all(
+        a < b for part in derived.widths for a, b in zip(derived.widths[part][:1], found.widths[part][:1], strict=True)
+    )
 
 
 @every_method
