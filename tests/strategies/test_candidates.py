@@ -28,6 +28,12 @@ SPACES = {
     "nodes": ("model.fabric.num_nodes=2", "model.fabric.boundary=omit"),
     "every entry": ("model.fabric.entries=every",),
     "wide": ("model.fabric.base_channels=8", "backbone.fabric.base_channels=4"),
+    "widths": (
+        "model.fabric.base_channels=4",
+        "model.fabric.width_multipliers=[0.5,1.0]",
+        "backbone.fabric.base_channels=4",
+        "backbone.fabric.width_multipliers=[0.25,0.5,1.0]",
+    ),
     "named backbone": ("backbone.name=resnet18", "model.parts=3"),
 }
 seeds = st.integers(0, 10**6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,22 +23,30 @@ from posefabric.models.cost import count
 from posefabric.models.mixing import SampledMixing
 from posefabric.models.net import PoseNet, sampled_mixings
 from posefabric.predictor import inherit
-from posefabric.strategies.candidates import random_genotypes
+from posefabric.strategies.candidates import decided_shares, random_genotypes
 from posefabric.strategies.derive import derive
-from posefabric.strategies.genes import Genes
+from posefabric.strategies.genes import Genes, Genome
 from posefabric.strategies.one_shot import STREAM, RandomSearch
 from posefabric.strategies.protocol import StrategySetup
 
 WIDE = ("model.fabric.base_channels=8", "backbone.fabric.base_channels=4")
 
 
-def follow(net: PoseNet, genotypes: Mapping[str, Any]) -> None:
+SPACES = {
+    "smallest": (),
+    "nodes": ("model.parts=3", "model.fabric.num_nodes=2", "model.fabric.boundary=omit"),
+    "widths": ("model.fabric.base_channels=4", "model.fabric.width_multipliers=[0.5,1.0]"),
+}
+
+
+def follow(net: PoseNet, genes: Genes, genome: Genome) -> None:
+    genotypes, shares = genes.genotypes(genome), decided_shares(genes.supernet, genes.widths(genome))
     for fabric, mixing in net.mixing.items():
         assert isinstance(mixing, SampledMixing)
-        mixing.follow(genotypes[fabric])
+        mixing.follow(genotypes[fabric], shares.get(fabric))
 
 
-@pytest.mark.parametrize("space", [(), ("model.parts=3", "model.fabric.num_nodes=2", "model.fabric.boundary=omit")])
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_a_supernet_that_follows_a_net_is_that_net(space: tuple[str, ...]) -> None:
     config = small_config(*space)
     weights, genes = lively_net(config), Genes(small_supernet(config), 2)
@@ -49,10 +56,11 @@ def test_a_supernet_that_follows_a_net_is_that_net(space: tuple[str, ...]) -> No
     with torch.no_grad():
         between = net(images)
         for seed in range(3):
-            genotypes = genes.genotypes(genes.draw(np.random.default_rng(seed)))
-            single = PoseNet(weights.architecture.with_genotypes(genotypes)).eval()
+            genome = genes.draw(np.random.default_rng(seed))
+            described = weights.architecture.with_genotypes(genes.genotypes(genome)).with_widths(genes.widths(genome))
+            single = PoseNet(described).eval()
             inherit(single, weights.state_dict())
-            follow(net, genotypes)
+            follow(net, genes, genome)
             torch.testing.assert_close(net(images), single(images))
         for mixing in net.mixing.values():
             mixing.forget()
