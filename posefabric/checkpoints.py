@@ -32,8 +32,16 @@ TREE, TENSORS = "state.json", "state.safetensors"
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A safetensors file; equal tensors give equal bytes."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, safetensors.torch.save(plain))
+    write_atomic(path, _tensor_bytes(tensors))
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the safetensors file that tensors would make."""
+    return hashlib.sha256(_tensor_bytes(tensors)).hexdigest()
+
+
+def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -233,6 +233,12 @@ class Optimization(Settings):
     validate_every: Count = 1
 
 
+class TrainSettings(Optimization):
+    """Training. `distill` is the weight of a teacher's heatmaps beside the labels, 0 to 1; 0 does without a teacher."""
+
+    distill: Share = 0.0
+
+
 class SearchSettings(Optimization):
     """The search. Bilevel strategies hold out `architecture_share` of the training persons for alpha and beta.
 
@@ -247,8 +253,9 @@ class SearchSettings(Optimization):
 
     `derive` says how the found mixture becomes a net: `threshold` keeps choices whose share of their mixture is above
     `threshold`; `argmax` keeps the strongest operation per edge and the `max_inputs` strongest inputs per cell; `path`
-    keeps the likeliest path alone. With a `budget` (MACs such as `150M`, or a share of the supernet's such as `60%`) it
-    keeps as much as that pays.
+    keeps the likeliest path alone; `perturbation` keeps as many as `argmax`, those whose removal hurts most, and after
+    each decision the weights learn for `perturbation_tuning` steps at a tenth of `lr`. With a `budget` (MACs such as
+    `150M`, or a share of the supernet's such as `60%`) a method keeps as much as that pays.
 
     `cost_objective` steers the expected MACs E during the search, with the weight `cost_weight`: `band` adds
     log(E / budget) above the budget and -log(E / 0.95 budget) below 95 % of it (TAS), `weighted` adds E as a share of
@@ -261,6 +268,8 @@ class SearchSettings(Optimization):
     draws independently. `random-k` compares `candidates` random nets. `evolution` compares `evaluations` nets, of which
     a random `population` is the first: `regularised` mutates the best of `tournament` of the youngest `population`,
     `nsga2` breeds along the front of score against MACs.
+
+    `tuning_epochs` is how long the derived net is then trained on, by the settings of `train` but for their `epochs`.
     """
 
     strategy: str = "sync"
@@ -286,6 +295,8 @@ class SearchSettings(Optimization):
     population: Annotated[int, Field(ge=2)] = 20
     evaluations: Count = 200
     tournament: Count = 5
+    perturbation_tuning: Annotated[int, Field(ge=0)] = 0
+    tuning_epochs: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("cost_objective")
     @classmethod
@@ -320,7 +331,7 @@ class Config(Settings):
     backbone: BackboneSettings = BackboneSettings()
     data: DataSettings = DataSettings()
     search: SearchSettings = SearchSettings()
-    train: Optimization = Optimization()
+    train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def data_form(self) -> dict[str, Any]:

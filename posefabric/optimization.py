@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound=Net)
 
+Objective = Callable[[Callable[[Tensor], Tensor], Batch, float], Tensor]
+"""The loss of a net on a batch, given sigma in heatmap pixels."""
+
 PATIENCE = 10
 """How many gradients in a row may overflow before a run has diverged."""
 
@@ -77,7 +80,7 @@ class WeightLearner(Generic[N]):
 
     `architecture_groups` are further optimizer groups that learn in the same step; with `scheduled` their rate
     starts at `first_lr` and falls with the weights', without it stays at `lr`. `penalty` (step -> scalar) joins the
-    loss that is minimised, not the one that is reported.
+    loss that is minimised, not the one that is reported; `objective` takes the place of the heatmap loss in both.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class WeightLearner(Generic[N]):
         self.settings, self.num_steps, self.engine = settings, num_steps, engine
         self.sigma_px = config.data.sigma_px
         self.skipped = 0
+        self.objective: Objective = heatmap_objective
         self.penalty: Callable[[int], Tensor] | None = None
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = weight_groups(net.weights(), settings.weight_decay)
@@ -119,7 +123,7 @@ class WeightLearner(Generic[N]):
             if group.get("scheduled", True):
                 group["lr"] = group.get("first_lr", self.settings.lr) * rate / self.settings.lr
         self.net.train()
-        loss = heatmap_objective(self.net, batch, self.sigma_px)
+        loss = self.objective(self.net, batch, self.sigma_px)
         value = checked_loss(loss, step, rate)
         self.optimizer.zero_grad()
         self.engine.backward(loss if self.penalty is None else loss + self.penalty(step))

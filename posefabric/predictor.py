@@ -157,9 +157,9 @@ def load(path: str | Path) -> Predictor:
     """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
     run = Run(Path(path))
     require_weights(run.path)
-    net = build(run.description())
-    recalibrated = load_tensors(run.norms_file) if run.norms_file.is_file() else {}
-    inherit(net, load_tensors(run.path / "weights.safetensors") | recalibrated)
+    described = run.description()
+    net = build(described)
+    inherit(net, kept_weights(run, described))
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
     return Predictor(net, run.config, "cuda" if on_gpu else "cpu", visible_threshold(run))
 
@@ -171,6 +171,14 @@ def require_weights(folder: Path) -> None:
         found = f"{folder} was searched with partial channels: the net it derived has no weights"
         todo = f"train it from scratch: posefabric train DATA --architecture {folder}"
         raise UserError("bad-weights", found, "a run that trained it", todo)
+
+
+def kept_weights(run: Run, described: Description) -> dict[str, Tensor]:
+    """The weights of a run: those that its own net was measured with, or for another net those of the search."""
+    weights = load_tensors(run.path / "weights.safetensors")
+    if run.own_tensors_file.is_file() and run.description() == described:
+        weights |= load_tensors(run.own_tensors_file)
+    return weights
 
 
 def visible_threshold(run: Run) -> float:

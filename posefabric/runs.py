@@ -33,6 +33,9 @@ METRICS = "metrics.jsonl"
 FROM_SCRATCH = "from_scratch"
 """The key of `run.json` that says that the derived net of a search has no weights."""
 
+SUPERNET_FILE = "supernet.json"
+"""The mixture that a search found, beside the derived `architecture.json`; `weights.safetensors` fits it."""
+
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
 
@@ -122,8 +125,8 @@ class Run:
         return read_description(self.path / name)
 
     @property
-    def norms_file(self) -> Path:
-        """Where the recalibrated norms of the net derived last are, if there are any: beside its architecture."""
+    def own_tensors_file(self) -> Path:
+        """What the net derived last has of its own, if anything: norms, or once tuned all weights."""
         return self.path / "architectures" / f"{self.record.get('derived')}.safetensors"
 
     def figures(self) -> dict[str, Any]:

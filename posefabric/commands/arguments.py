@@ -13,7 +13,7 @@ from posefabric.config import Config, override, read_config
 from posefabric.errors import UserError
 from posefabric.handmade import Description
 from posefabric.recipes import recipe
-from posefabric.runs import make_folder, write_atomic
+from posefabric.runs import Run, make_folder, write_atomic
 
 if TYPE_CHECKING:
     from posefabric.data.records import People
@@ -63,6 +63,39 @@ def open_split(data: str, split: str, settings: Config, where: Where) -> People:
             f"{data} has no persons in its split '{split}'",
             "one at least; a dataset YAML names a file per split",
         )
+    return people
+
+
+def note_place(run: Run, data: str, where: Where) -> None:
+    """Remember where a run's data are, for commands that come back to them."""
+    from posefabric.data.sources import SYNTHETIC
+
+    place = data if data == SYNTHETIC else str(Path(data).resolve())
+    run.note(place={"data": place, "images": where.images and str(where.images.resolve()), "category": where.category})
+
+
+def reopen(run: Run, settings: Config, data: str | None, images: Path | None) -> tuple[People, People]:
+    """The persons (train, val) a run learned from, where its data were, or where they are said to be now.
+
+    Data that are gone, have changed or lack image files raise `UserError`.
+    """
+    from posefabric.data.sources import Where, describe, require_images
+
+    place = run.record.get("place", {})
+    data = data or place.get("data")
+    if data is None:
+        raise UserError("bad-run", f"{run.path} does not say where its data are", todo="Name them: --data DATA.")
+    kept = place.get("images")
+    where = Where(images or (Path(kept) if kept else None), run.record["data"].get("category"))
+    try:
+        found = describe(data, where)
+        people = open_split(data, "train", settings, where), open_split(data, "val", settings, where)
+        require_images(*people)
+    except UserError as error:
+        todo = "Say where the data are now: --data DATA, and --images DIR for the images of a COCO JSON."
+        raise UserError(error.code, f"the data of {run.path}: {error.given}", error.allowed, todo) from error
+    if found.get("sha256") != run.record["data"].get("sha256"):
+        raise UserError("bad-dataset", f"{data} is not what {run.path} was searched on", "the same annotations")
     return people
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,13 +23,17 @@ from posefabric.commands.arguments import (
     RunFolder,
     check_skeletons,
     headline,
+    note_place,
     open_split,
     read_settings,
+    reopen,
     write_text,
 )
 from posefabric.config import STRATEGY_NAMES, Config, override
+from posefabric.errors import UserError
 from posefabric.handmade import HEADS, Description, read_description
-from posefabric.runs import Run, next_output
+from posefabric.methods import DERIVATIONS, told
+from posefabric.runs import SUPERNET_FILE, Run, next_output
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ def search(
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
     folder = output or next_output("search")
     run = Run.start(folder, "search", settings.data_form(), describe(data, where))
+    note_place(run, data, where)
     if not run.finished:
         run_search(run, settings, supernet, train_people, val_people)
     return Result(headline(run.figures()), folder)
@@ -79,37 +83,36 @@ def search(
 
 def derive(
     run: RunFolder,
-    method: Annotated[str, typer.Option(help="threshold, argmax or path.")] = "argmax",
+    method: Annotated[str, typer.Option(help=told(DERIVATIONS))] = "argmax",
     budget: Budget = None,
     set: Assignments = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data of the search, if they are no longer where they were.")
+    ] = None,
+    images: Images = None,
     output: Output = None,
 ) -> Result:
-    """Derive another architecture from the same search; figures of the one before are dropped."""
-    from posefabric.engine.discretisation import SUPERNET_FILE
+    """Derive another architecture from the same search; what it loses is measured where the data can be opened."""
+    from posefabric.engine.deriving import derive_again, needs_people
     from posefabric.models.cost import count
-    from posefabric.reporting import write_report
-    from posefabric.strategies.derive import derive as derive_architecture
-    from posefabric.strategies.derive import file_name
 
     opened = Run(run)
-    settings = override(opened.config, [*(set or []), *_within(budget)]).search
-    found = opened.architecture(SUPERNET_FILE)
-    derived = derive_architecture(found, method, settings)
-    name = file_name(method, settings)
-    opened.note(derived=name, visible_threshold=None)
-    if opened.norms_file.is_file() and opened.architecture(f"architectures/{name}.json") != derived:
-        opened.norms_file.unlink()  # they fit the net that had this name before
-    opened.save_architecture(derived, f"architectures/{name}.json")
-    opened.save_architecture(derived)
-    opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
-    shutil.rmtree(run / "pictures", ignore_errors=True)
-    (run / "diagnosis.json").unlink(missing_ok=True)
-    write_report([run], run / "report.html")
+    changes = [*(set or []), f"search.derive={method}", *_within(budget)]
+    settings = override(opened.config, changes)
+    people = None
+    try:
+        people = reopen(opened, settings, data, images)
+    except UserError as error:
+        if data is not None or needs_people(settings.search):
+            raise
+        logger.warning("the derived net is not measured: %s", error.finding)
+    derived = derive_again(opened, settings, people)
     if output is not None:
         write_text(output, documents.to_json(derived))
-    figures = {"macs": count(derived).macs}
-    if settings.budget is not None:
-        figures["budget"] = budget_macs(settings.budget, count(found.deployed()).macs)
+    figures: dict[str, Any] = {"macs": count(derived).macs}
+    if settings.search.budget is not None:
+        whole = count(opened.architecture(SUPERNET_FILE).deployed()).macs
+        figures["budget"] = budget_macs(settings.search.budget, whole)
     return Result(figures, output or run / "architecture.json")
 
 
@@ -119,6 +122,9 @@ def train(
         Path, typer.Option(help=f"An architecture file, a run folder, or a hand-made head: {', '.join(HEADS)}.")
     ],
     weights: Annotated[Path | None, typer.Option(help="A run folder whose weights are inherited.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A run to learn from as train.distill weighs it; --weights unless said.")
+    ] = None,
     recipe: Recipe = "base",
     config: ConfigFile = None,
     set: Assignments = None,
@@ -127,11 +133,11 @@ def train(
     output: Output = None,
 ) -> Result:
     """Train an architecture, from scratch or from a search's weights."""
-    from posefabric.checkpoints import load_tensors
     from posefabric.data.sources import Where, describe
+    from posefabric.engine.distillation import read_teacher
     from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
-    from posefabric.predictor import require_weights
+    from posefabric.predictor import kept_weights, require_weights
 
     settings = read_settings(recipe, config, set or [])
     head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
@@ -143,12 +149,15 @@ def train(
     check_skeletons(described, people[0].skeleton.keypoints, data)
     if weights is not None:
         require_weights(weights)
-    inherited = load_tensors(weights / "weights.safetensors") if weights else None
+    inherited = kept_weights(Run(weights), described) if weights else None
     folder = output or next_output("train")
     source = {"architecture": documents.to_data(described), "weights": weights and str(weights)}
+    master = None
+    if (taught_by := _teacher(settings, weights, teacher)) is not None:
+        master, source["teacher"] = read_teacher(Run(taught_by), described)
     run = Run.start(folder, "train", settings.data_form(), describe(data, where) | source)
     if not run.finished:
-        run_train(run, settings, build_net(described, settings, inherited), people)
+        run_train(run, settings, build_net(described, settings, inherited), people, master)
     return Result(headline(run.figures()), folder)
 
 
@@ -176,6 +185,17 @@ def import_weights(
 
 def _within(budget: str | None) -> list[str]:
     return [] if budget is None else [f"search.budget={checked_budget(budget)}"]
+
+
+def _teacher(settings: Config, weights: Path | None, teacher: Path | None) -> Path | None:
+    """The run that teaches; none where nothing is to be learned from it."""
+    if not settings.train.distill:
+        if teacher is not None:
+            logger.warning("--teacher is without effect: train.distill is 0")
+        return None
+    if teacher is None and weights is None:
+        raise UserError("bad-value", "train.distill without a teacher", "--teacher RUN, or --weights RUN")
+    return teacher or weights
 
 
 def _with_net(settings: Config, described: Description, assignments: list[str]) -> Config:

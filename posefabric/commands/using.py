@@ -14,7 +14,7 @@ from posefabric.config import override
 from posefabric.errors import UserError
 from posefabric.handmade import Description, read_description
 from posefabric.recipes import RECIPES, recipe
-from posefabric.runs import make_folder, next_output
+from posefabric.runs import SUPERNET_FILE, make_folder, next_output
 
 
 def predict(
@@ -76,7 +76,7 @@ def profile(
     input_hw = _size(input) if input else None
     described = _described(target)
     figures = profile_architecture(described, input_hw)
-    supernet = Path(target) / "supernet.json"
+    supernet = Path(target) / SUPERNET_FILE
     if supernet.is_file():
         figures["supernet"] = profile_architecture(read_description(supernet), input_hw)
     return Result(figures)

@@ -10,11 +10,11 @@ import logging
 from typing import Any
 
 from posefabric.architecture import Architecture
-from posefabric.checkpoints import save_tensors
-from posefabric.config import Config
-from posefabric.data.records import People
-from posefabric.engine.discretisation import SUPERNET_FILE
-from posefabric.engine.evaluate import evaluate
+from posefabric.config import SearchSettings
+from posefabric.engine.bench import Bench
+from posefabric.engine.discretisation import keep_derived
+from posefabric.engine.trial import Trial
+from posefabric.errors import UserError
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
 from posefabric.runs import FROM_SCRATCH, Run
@@ -23,26 +23,24 @@ from posefabric.strategies.derive import derive, file_name
 logger = logging.getLogger(__name__)
 
 
-def announce(run: Run) -> None:
-    """Say before the search what it will not leave, and note it."""
+def announce(run: Run, settings: SearchSettings) -> None:
+    """Say before the search what it will not leave, and note it; a net that is to be tuned raises `UserError`."""
+    if settings.tuning_epochs:
+        found = f"search.tuning_epochs={settings.tuning_epochs} with partial channels"
+        raise UserError("bad-value", found, "0: there are no weights to tune", "train the derived net from scratch")
     logger.warning("partial channels: the net derived from this search inherits no weights, train it from scratch")
     run.note(**{FROM_SCRATCH: True})
 
 
-def keep_untrained(run: Run, config: Config, found: Architecture, supernet: PoseNet, people: People) -> dict[str, Any]:
-    """Keep a search's mixture with its weights, and the net derived of it without any.
+def keep_untrained(run: Run, bench: Bench, found: Architecture, supernet: PoseNet) -> dict[str, Any]:
+    """Keep the net derived from a search's mixture without any weights.
 
     The figures are those of the mixture, under `mixture/`, and what the derived net costs.
     """
-    settings = config.search
-    derived, name = derive(found, settings.derive, settings), file_name(settings.derive, settings)
-    run.save_architecture(found, SUPERNET_FILE)
-    run.save_architecture(derived)
-    run.save_architecture(derived, f"architectures/{name}.json")
-    save_tensors(run.path / "weights.safetensors", supernet.state_dict())
-    run.note(derived=name)
-    cost = count(derived)
-    mixed = evaluate(supernet, people, config, str(next(supernet.parameters()).device))
+    settings = bench.config.search
+    derived = derive(found, settings.derive, settings, Trial(bench, supernet).judge)
+    keep_derived(run, derived, file_name(settings.derive, settings))
+    cost, mixed = count(derived), bench.evaluate(supernet)
     figures = {"parameters": cost.parameters, "macs": cost.macs, **{f"mixture/{key}": mixed[key] for key in mixed}}
     run.save_figures(figures)
     return figures

@@ -18,7 +18,7 @@ from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch, training_batches
 from posefabric.data.records import People
-from posefabric.engine.discretisation import derived_net, recalibrate
+from posefabric.engine.inheritance import derived_net, recalibrate
 from posefabric.engine.loop import Plan, Source
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet

@@ -11,11 +11,10 @@ from typing import Any
 
 from posefabric.architecture import Architecture
 from posefabric.config import SearchSettings
-from posefabric.engine.discretisation import SUPERNET_FILE
 from posefabric.evaluation.agreement import Agreement, SeedGroup, compare_seeds
 from posefabric.film import FILM
-from posefabric.runs import Run
-from posefabric.strategies.derive import derive
+from posefabric.runs import SUPERNET_FILE, Run
+from posefabric.strategies.derive import by_mixture, derive
 
 
 def seed_groups(folders: Sequence[Path]) -> list[SeedGroup]:
@@ -44,7 +43,7 @@ def _compared(runs: Sequence[Run]) -> SeedGroup:
 
 
 def _derived(mixture: Architecture, settings: SearchSettings) -> Architecture:
-    return derive(mixture, settings.derive, settings)
+    return derive(mixture, by_mixture(settings.derive), settings)
 
 
 def _all_but_the_seed(run: Run) -> str:

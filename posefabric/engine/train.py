@@ -15,6 +15,7 @@ from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude, measure
+from posefabric.engine.distillation import Distillation
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.skipping import SkippedImages
@@ -37,8 +38,13 @@ def build_net(described: Description, config: Config, weights: Mapping[str, Tens
     return net
 
 
-def train(run: Run, config: Config, net: Net, people: tuple[People, People]) -> dict[str, Any]:
-    """Train a net in a run folder on (train, val) people; the figures of the result."""
+def train(
+    run: Run, config: Config, net: Net, people: tuple[People, People], teacher: Net | None = None
+) -> dict[str, Any]:
+    """Train a net in a run folder on (train, val) people; the figures of the result.
+
+    With a `teacher` it learns from that one's heatmaps too, as `train.distill` weighs them.
+    """
     began = time.monotonic()
     settings = config.train
     engine = build_engine(config, settings.precision)
@@ -50,6 +56,8 @@ def train(run: Run, config: Config, net: Net, people: tuple[People, People]) -> 
     source = Source(train_people, view, settings.batch_size, config.data.num_workers, config.seed)
     learner = WeightLearner(engine, net, config, settings, plan.num_steps)
     device = str(engine.device)
+    if teacher is not None:
+        learner.objective = Distillation(teacher.to(device), settings.distill, engine.autocast)
 
     def batches_from(start: int) -> Iterator[Batches]:
         return ((skipped.noted(batch).to(device),) for batch in source.batches(plan, start))

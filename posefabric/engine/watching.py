@@ -27,7 +27,7 @@ from posefabric.models.mixing import SoftmaxMixing, softmax
 from posefabric.models.net import PoseNet, mixture
 from posefabric.models.operations import has_weights
 from posefabric.runs import Run
-from posefabric.strategies.derive import derive
+from posefabric.strategies.derive import by_mixture, derive
 from posefabric.strategies.health import softmax_mixings_of
 
 logger = logging.getLogger(__name__)
@@ -86,13 +86,15 @@ class SearchWatch:
     def _frame(self, step: int, shares: Mapping[str, FabricFrame]) -> Frame:
         """What the method keeps of each fabric; not yet within a budget, which takes too long for every step."""
         found = self.net().architecture.with_genotypes({name: fabric.mixture() for name, fabric in shares.items()})
-        derived = derive(found, self.settings.derive, self.settings.model_copy(update={"budget": None})).fabrics()
+        derived = derive(
+            found, by_mixture(self.settings.derive), self.settings.model_copy(update={"budget": None})
+        ).fabrics()
         return Frame(step, {name: _rounded(fabric, derived[name][1]) for name, fabric in shares.items()})
 
     def _with_fitted(self, frame: Frame) -> Frame:
         if self.settings.budget is None:
             return frame
-        fitted = derive(mixture(self.net()), self.settings.derive, self.settings)
+        fitted = derive(mixture(self.net()), by_mixture(self.settings.derive), self.settings)
         kept = {name: kept_choices(genotype) for name, (_, genotype) in fitted.fabrics().items()}
         return replace(frame, fitted=kept, macs=count(fitted).macs, budget=self._budget)
 

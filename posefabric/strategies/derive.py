@@ -18,6 +18,7 @@ from posefabric.models.choices import choice_costs
 from posefabric.space import SearchSpace
 from posefabric.strategies.fitting import Kept, affordable, fit
 from posefabric.strategies.paths import best_path
+from posefabric.strategies.perturbation import Judge, by_removal
 
 Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]
 Keep = Callable[[SearchSpace, Genotype, SearchSettings], Genotype]
@@ -27,20 +28,25 @@ Keep = Callable[[SearchSpace, Genotype, SearchSettings], Genotype]
 class Method:
     """`keep`: what stays of one fabric, not yet pruned; `least`: where a budget leaves no more.
 
-    `weighted`: what stays keeps its multiplier; else it counts as 1.
+    `weighted`: what stays keeps its multiplier; else it counts as 1. `judged`: the mixture is first weighed by what the
+    removal of each choice costs (`strategies.perturbation`).
     """
 
     keep: Keep
     least: Keep
     weighted: bool = False
+    judged: bool = False
 
 
-def derive(found: Architecture, method: str, settings: SearchSettings) -> Architecture:
+def derive(found: Architecture, method: str, settings: SearchSettings, judge: Judge | None = None) -> Architecture:
     """The net that a method keeps of a mixture, within `settings.budget` if there is one.
 
-    An unknown method, and a budget that nothing fits in, raise `UserError`.
+    A method that judges needs a `judge`. An unknown method, and a budget that nothing fits in, raise `UserError`.
     """
     chosen = derivation(method)
+    if chosen.judged:
+        assert judge is not None, f"{method} needs a judge"
+        found = by_removal(found, settings, judge)
     genotypes = {name: chosen.keep(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
     kept = Kept(genotypes, strongest_widths(found))
     if settings.budget is not None:
@@ -119,8 +125,11 @@ METHODS: dict[str, Method] = {
     ),
     "argmax": Method(in_every_cell(strongest_inputs, strongest), in_every_cell(strongest, strongest)),
     "path": Method(along_the_path, along_the_path),
+    "perturbation": Method(
+        in_every_cell(strongest_inputs, strongest), in_every_cell(strongest, strongest), judged=True
+    ),
 }
-"""Name -> method."""
+"""Name -> method; `methods.DERIVATIONS` says what each does."""
 
 
 def derivation(name: str) -> Method:
@@ -128,6 +137,11 @@ def derivation(name: str) -> Method:
     if name not in METHODS:
         raise unknown_name("derivation method", name, tuple(METHODS))
     return METHODS[name]
+
+
+def by_mixture(name: str) -> str:
+    """The method that asks for no scores: itself, or `argmax`, which keeps as many choices as one that judges."""
+    return "argmax" if derivation(name).judged else name
 
 
 def check_derivation(whole: Architecture, settings: SearchSettings) -> None:

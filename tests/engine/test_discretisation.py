@@ -13,7 +13,7 @@ from torch import nn
 
 from posefabric.checkpoints import load_tensors
 from posefabric.commands import derive
-from posefabric.engine.discretisation import recalibrate
+from posefabric.engine.inheritance import recalibrate
 from posefabric.engine.search import search
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
@@ -80,7 +80,7 @@ def test_a_search_tells_and_records_the_gap(tmp_path: Path, caplog: pytest.LogCa
 
 def test_switched_off_the_net_is_the_inherited_one(tmp_path: Path) -> None:
     run = searched(tmp_path / "run", "search.recalibration_batches=0")
-    assert not run.norms_file.exists()
+    assert not run.own_tensors_file.exists()
     figures = run.figures()
     assert figures["AP"] == figures["inherited/AP"]
 
@@ -97,7 +97,7 @@ def test_a_search_meets_its_budget(method: str, tmp_path: Path) -> None:
 
 def test_deriving_anew_keeps_norms_for_their_own_net_alone(tmp_path: Path) -> None:
     run = searched(tmp_path / "run")
-    fitted = load_tensors(run.norms_file)
+    fitted = load_tensors(run.own_tensors_file)
     state = load_tensors(run.path / "weights.safetensors")
     name = next(name for name in fitted if name.endswith("running_mean") and not torch.equal(fitted[name], state[name]))
 
@@ -112,7 +112,7 @@ def test_deriving_anew_keeps_norms_for_their_own_net_alone(tmp_path: Path) -> No
     assert same(served(), fitted[name])
     derive(run.path, method="argmax", set=["search.max_inputs=1", "search.threshold=0.5"])
     assert Run(run.path).architecture() != first
-    assert not run.norms_file.is_file()
+    assert not run.own_tensors_file.is_file()
 
 
 def test_deriving_within_a_budget_says_what_it_is_in_macs(tmp_path: Path) -> None:

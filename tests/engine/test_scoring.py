@@ -16,7 +16,7 @@ from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
 from posefabric.data.loader import Batch, evaluation_batches
 from posefabric.engine import scoring as scoring_module
-from posefabric.engine.discretisation import derived_net, recalibrate
+from posefabric.engine.inheritance import derived_net, recalibrate
 from posefabric.engine.scoring import Scoring, Shares
 from posefabric.engine.search import search
 from posefabric.optimization import heatmap_objective

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import JUDGE
 from strategies_architecture import tiny_supernet
 
 from posefabric import documents
@@ -97,10 +98,10 @@ def smallest(name: str) -> int:
 def test_a_budget_is_met_and_used(method: str, name: str, seed: int, spread: float, share: float) -> None:
     found = drawn(name, seed, spread)
     budget = round(smallest(name) + share * (costs_of(name).whole - smallest(name)))
-    derived = derive(found, method, within(str(budget)))
+    derived = derive(found, method, within(str(budget)), JUDGE)
     macs = macs_of(name, derived)
     assert EXPECTED * budget <= macs <= budget
-    assert derived == derive(found, method, within(str(budget)))
+    assert derived == derive(found, method, within(str(budget)), JUDGE)
     for fabric, (space, genotype) in derived.fabrics().items():
         assert {site.name for site in space.outputs()} & set(genotype.cells)
         kept = [name for cell in genotype.cells.values() for edge in cell.edges for name in edge]
@@ -116,17 +117,17 @@ def test_what_derivation_says_it_costs_is_what_the_counter_counts(method: str, n
     found = drawn(name, 3, 1.0)
     share = {"fabric": "90%", "mobilenet": "60%", "widths": "30%"}[name]  # the tiny fabrics are mostly stem
     budget = budget_macs(share, costs_of(name).whole)
-    assert 0.9 * budget <= count(derive(found, method, within(share))).macs <= budget
+    assert 0.9 * budget <= count(derive(found, method, within(share), JUDGE)).macs <= budget
 
 
 @every_method
 @every_space
 def test_the_smallest_reachable_cost_is_reached_and_nothing_below(method: str, name: str) -> None:
     least = smallest(name)
-    assert count(derive(drawn(name, 1, 1.0), method, within(str(least)))).macs == least
+    assert count(derive(drawn(name, 1, 1.0), method, within(str(least)), JUDGE)).macs == least
     settings = within(str(least - 1), derive=method)
     for refuse in (
-        lambda: derive(drawn(name, 1, 1.0), method, settings),
+        lambda: derive(drawn(name, 1, 1.0), method, settings, JUDGE),
         lambda: check_derivation(whole(name), settings),
     ):
         with pytest.raises(UserError, match=f"at least {least}, the smallest reachable cost") as caught:
@@ -152,13 +153,13 @@ def test_no_random_net_costs_less_than_the_smallest(name: str) -> None:
 @pytest.mark.parametrize("name", ["fabric", "widths"])
 def test_a_whole_budget_buys_everything_of_an_even_mixture(method: str, name: str) -> None:
     found = drawn(name, 0, 0.0)
-    assert macs_of(name, derive(found, method, within("100%"))) == costs_of(name).whole
+    assert macs_of(name, derive(found, method, within("100%"), JUDGE)) == costs_of(name).whole
 
 
 @every_method
 def test_without_a_budget_every_scale_has_the_width_of_the_largest_share(method: str) -> None:
     found = drawn("widths", 4, 1.0)
-    derived = derive(found, method, within(None))
+    derived = derive(found, method, within(None), JUDGE)
     assert derived.width_shares == {}
     for part, strides in found.width_shares.items():
         for stride, shares in strides.items():
@@ -171,7 +172,7 @@ def test_a_small_budget_makes_nets_narrow_rather_than_empty(method: str) -> None
     """Less than a net of full width costs that keeps one path per part."""
     found = drawn("widths", 4, 1.0)
     least = smallest("mobilenet")
-    derived = derive(found, method, within(str(least - 1)))
+    derived = derive(found, method, within(str(least - 1)), JUDGE)
     assert macs_of("widths", derived) < least
     assert {part: set(genotype.cells) for part, genotype in derived.genotypes.items()}
     assert all(
@@ -183,7 +184,7 @@ def test_a_small_budget_makes_nets_narrow_rather_than_empty(method: str) -> None
 def test_more_money_buys_no_less(method: str) -> None:
     found = drawn("mobilenet", 2, 1.0)
     shares = [f"{share}%" for share in range(20, 101, 10)]
-    bought = [derive(found, method, within(share)) for share in shares]
+    bought = [derive(found, method, within(share), JUDGE) for share in shares]
     macs = [macs_of("mobilenet", derived) for derived in bought]
     assert macs == sorted(macs)
 
@@ -206,9 +207,9 @@ def test_short_heads_that_read_few_strides_have_budgets_too(method: str, keep: i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(derive_module, "choice_costs", choice_costs)
         with pytest.raises(UserError, match="the smallest reachable cost") as caught:
-            derive(found, method, within("1"))
+            derive(found, method, within("1"), JUDGE)
         least = int(caught.value.allowed.split()[2].rstrip(","))
-        assert count(derive(found, method, within(str(least)))).macs == least
+        assert count(derive(found, method, within(str(least)), JUDGE)).macs == least
 
 
 def test_the_best_path_is_the_likeliest_of_all() -> None:

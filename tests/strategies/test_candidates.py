@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import small_config, small_supernet
+from small_runs import JUDGE, small_config, small_supernet
 
 from posefabric import documents
 from posefabric.architecture import Architecture
@@ -154,14 +154,14 @@ def test_deriving_from_a_net_put_back_into_its_supernet_gives_the_net(space: str
     settings = small_config("search.max_inputs=2").search
     for net in drawn(pool(space, most_inputs=1 if method == "path" else 2), 3, seed=1):
         found = as_mixture(supernet(space), net.architecture)
-        assert derive(found, method, settings) == net.architecture
+        assert derive(found, method, settings, JUDGE) == net.architecture
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_under_a_budget_deriving_keeps_all_of_a_net_in_the_band(method: str) -> None:
     settings = small_config("search.budget=60%").search
     for net in drawn(pool("wide", "60%"), 2, seed=2):
-        derived = derive(as_mixture(supernet("wide"), net.architecture), method, settings)
+        derived = derive(as_mixture(supernet("wide"), net.architecture), method, settings, JUDGE)
         assert derived.genotypes == net.architecture.genotypes
 
 

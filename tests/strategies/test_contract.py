@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 import torch
-from small_runs import cpu_engine, new_strategy, same_state, small_config, small_supernet, training_stream
+from small_runs import JUDGE, cpu_engine, new_strategy, same_state, small_config, small_supernet, training_stream
 
 from posefabric import documents
 from posefabric.architecture import Architecture
@@ -111,7 +111,7 @@ def test_a_derived_net_inherits_the_weights_of_the_search(name: str, method: str
     config = small_config("search.architecture_lr=0.3", "search.max_inputs=1")
     learner = new_strategy(name, config)
     advance(learner, config, range(2))
-    derived = PoseNet(derive(learner.choose(judge(name)), method, config.search))
+    derived = PoseNet(derive(learner.choose(judge(name)), method, config.search, JUDGE))
     state = learner.net.state_dict()
     inherit(derived, state)
     assert derived.state_dict().keys() <= state.keys()

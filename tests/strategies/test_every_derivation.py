@@ -10,7 +10,7 @@ import zlib
 
 import pytest
 import torch
-from small_runs import new_strategy, small_config, small_supernet, training_stream
+from small_runs import JUDGE, new_strategy, small_config, small_supernet, training_stream
 
 from posefabric import documents
 from posefabric.architecture import Architecture
@@ -51,7 +51,7 @@ def by_digest(architecture: Architecture) -> float:
 
 @functools.cache
 def derived(name: str, method: str, budget: str | None = None, seed: int = 0) -> Architecture:
-    return derive(found(name, budget, seed), method, config(budget).search)
+    return derive(found(name, budget, seed), method, config(budget).search, JUDGE)
 
 
 @every_strategy
@@ -80,7 +80,7 @@ def test_a_seed_decides_what_is_derived(name: str) -> None:
     again = found.__wrapped__(name, None)
     assert again == found(name, None)
     for method in METHODS:
-        assert derive(again, method, config(None).search) == derived(name, method)
+        assert derive(again, method, config(None).search, JUDGE) == derived(name, method)
     if name != "uniform":
         assert found(name, None, seed=1) != again
 
@@ -90,4 +90,4 @@ def test_a_seed_decides_what_is_derived(name: str) -> None:
 def test_what_is_derived_of_what_was_derived_is_itself(name: str, method: str) -> None:
     """Nothing is left to choose: weights are even, or for `threshold` all above it."""
     net = derived(name, method)
-    assert derive(net, method, config(None).search) == net
+    assert derive(net, method, config(None).search, JUDGE) == net
