@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from posefabric import documents
 from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
-from posefabric.budget import checked_budget
+from posefabric.budget import budget_macs, budget_nanoseconds, checked_budget
 from posefabric.errors import UserError
 from posefabric.handmade import HandMade
 from posefabric.skeletons import Skeleton
@@ -257,6 +257,11 @@ class SearchSettings(Optimization):
     each decision the weights learn for `perturbation_tuning` steps at a tenth of `lr`. With a `budget` (MACs such as
     `150M`, or a share of the supernet's such as `60%`) a method keeps as much as that pays.
 
+    With `widen` what is left of a budget buys channels, up to 0.98 of it at least; they are untrained. `budget_shares`:
+    `global` is one budget, in which hard parts may buy compute from others; `equal` splits what the backbone leaves
+    evenly among the parts. `cost_unit` is what is paid with: `macs`, or with the `latency_table` that
+    `posefabric profile --calibrate` wrote, `latency`; then a budget is milliseconds such as `12ms`, and widths stay.
+
     `cost_objective` steers the expected MACs E during the search, with the weight `cost_weight`: `band` adds
     log(E / budget) above the budget and -log(E / 0.95 budget) below 95 % of it (TAS), `weighted` adds E as a share of
     the supernet's MACs; `none` adds nothing.
@@ -285,6 +290,10 @@ class SearchSettings(Optimization):
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_inputs: Count = 2
     budget: Annotated[str, AfterValidator(checked_budget)] | None = None
+    widen: bool = True
+    budget_shares: Literal["global", "equal"] = "global"
+    latency_table: Path | None = None
+    cost_unit: Annotated[Literal["macs", "latency"], Field(validate_default=True)] = "macs"
     cost_objective: Literal["none", "band", "weighted"] = "none"
     cost_weight: NotNegative = 2.0
     recalibration_batches: Annotated[int, Field(ge=0)] = 16
@@ -297,6 +306,16 @@ class SearchSettings(Optimization):
     tournament: Count = 5
     perturbation_tuning: Annotated[int, Field(ge=0)] = 0
     tuning_epochs: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("cost_unit")
+    @classmethod
+    def _check_unit(cls, unit: str, others: ValidationInfo) -> str:
+        budget = others.data.get("budget")
+        if unit == "latency" and others.data.get("latency_table") is None:
+            raise ValueError("latency needs a search.latency_table, as `posefabric profile --calibrate` measures it")
+        if budget is not None:
+            (budget_macs if unit == "macs" else budget_nanoseconds)(budget, 1)
+        return unit
 
     @field_validator("cost_objective")
     @classmethod

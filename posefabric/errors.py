@@ -55,6 +55,11 @@ CODES: dict[str, Code] = {
         "Nothing connects the features to the output after pruning.",
         "Keep at least one input per cell on a path from a feature to the output.",
     ),
+    "bad-latency": Code(
+        BAD_DATA,
+        "A latency table is malformed or does not hold what a search space may keep.",
+        "Measure it for this supernet: posefabric profile RUN|ARCHITECTURE|RECIPE --calibrate --output FILE.",
+    ),
     "bad-annotation": Code(
         BAD_DATA,
         "An annotation file is not COCO keypoint JSON or contradicts itself.",

@@ -5,6 +5,7 @@ A `Predictor` is a trained net with all it needs to see: the crop, the normalisa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from posefabric.handmade import Description
 from posefabric.models.net import Net, build
 from posefabric.runs import FROM_SCRATCH, Run, read_record
 from posefabric.skeletons import Skeleton
+
+logger = logging.getLogger(__name__)
 
 
 def crop_settings(config: Config, architecture: Description, *, augmented: bool) -> CropSettings:
@@ -158,8 +161,7 @@ def load(path: str | Path) -> Predictor:
     run = Run(Path(path))
     require_weights(run.path)
     described = run.description()
-    net = build(described)
-    inherit(net, kept_weights(run, described))
+    net = heir(described, kept_weights(run, described), widen="derived" in run.record)
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
     return Predictor(net, run.config, "cuda" if on_gpu else "cpu", visible_threshold(run))
 
@@ -187,6 +189,15 @@ def visible_threshold(run: Run) -> float:
     return CONFIDENT if calibrated is None else calibrated
 
 
+def heir(described: Description, state: Mapping[str, Tensor], *, widen: bool) -> Net:
+    """A net with the weights of the same names (`inherit`); where there are none, the same random ones every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build(described)
+    inherit(net, state, widen=widen)
+    return net
+
+
 def inherit(net: Net, state: Mapping[str, Tensor], *, widen: bool = False) -> tuple[str, ...]:
     """Give a net the weights of the same names, as a derived net has them from its supernet.
 
@@ -212,6 +223,8 @@ def inherit(net: Net, state: Mapping[str, Tensor], *, widen: bool = False) -> tu
         inherited[name][leading] = given[leading]
         widened += [name] * wider
     net.load_state_dict(inherited)
+    if widened:
+        logger.warning("wider than the weights it inherits, further channels are untrained: %d tensors", len(widened))
     return tuple(widened)
 
 

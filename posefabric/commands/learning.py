@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from posefabric import documents
-from posefabric.budget import budget_macs, checked_budget
+from posefabric.budget import checked_budget
 from posefabric.commands.arguments import (
     Assignments,
     Category,
@@ -94,7 +94,7 @@ def derive(
 ) -> Result:
     """Derive another architecture from the same search; what it loses is measured where the data can be opened."""
     from posefabric.engine.deriving import derive_again, needs_people
-    from posefabric.models.cost import count
+    from posefabric.strategies.cost import cost_figures
 
     opened = Run(run)
     changes = [*(set or []), f"search.derive={method}", *_within(budget)]
@@ -109,10 +109,7 @@ def derive(
     derived = derive_again(opened, settings, people)
     if output is not None:
         write_text(output, documents.to_json(derived))
-    figures: dict[str, Any] = {"macs": count(derived).macs}
-    if settings.search.budget is not None:
-        whole = count(opened.architecture(SUPERNET_FILE).deployed()).macs
-        figures["budget"] = budget_macs(settings.search.budget, whole)
+    figures = cost_figures(settings.search, opened.architecture(SUPERNET_FILE), derived)
     return Result(figures, output or run / "architecture.json")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from posefabric import documents
+from posefabric.architecture import Architecture
 from posefabric.commands.arguments import Result, RunFolder, write_text
 from posefabric.config import override
 from posefabric.errors import UserError
@@ -69,17 +71,40 @@ def profile(
     input: Annotated[
         str | None, typer.Option("--input", help="HEIGHTxWIDTH; the architecture's own unless said.")
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure what every choice takes here, for search.latency_table.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="Where --calibrate writes the table.")] = None,
 ) -> Result:
     """Parameters, MACs and latency, part by part."""
     from posefabric.engine.profile import profile_architecture
 
     input_hw = _size(input) if input else None
     described = _described(target)
+    if calibrate:
+        return _calibrated(target, described, input_hw, output)
+    if output is not None:
+        raise UserError("bad-value", "--output without --calibrate", "both; --json prints figures")
     figures = profile_architecture(described, input_hw)
     supernet = Path(target) / SUPERNET_FILE
     if supernet.is_file():
         figures["supernet"] = profile_architecture(read_description(supernet), input_hw)
     return Result(figures)
+
+
+def _calibrated(target: str, described: Description, input_hw: tuple[int, int] | None, output: Path | None) -> Result:
+    """The latency table of a description, or of a search run's whole supernet."""
+    from posefabric.engine.calibration import calibrate
+
+    supernet = Path(target) / "supernet.json"
+    found = read_description(supernet) if supernet.is_file() else described
+    if not isinstance(found, Architecture):
+        raise UserError("bad-value", f"{target} is a hand-made net", "a net with fabrics, that has choices")
+    table = calibrate(replace(found, input_hw=input_hw) if input_hw else found)
+    file = output or next_output("profile") / "latency.json"
+    write_text(file, documents.to_json(table))
+    figures = {"entries": len(table.nanoseconds), "device": table.device, "threads": table.threads}
+    return Result(figures, file)
 
 
 def report(

@@ -20,7 +20,7 @@ from posefabric.architecture import Architecture
 from posefabric.checkpoints import load_tensors, save_tensors, tensors_digest
 from posefabric.engine.bench import Bench
 from posefabric.engine.conclusion import measure
-from posefabric.engine.inheritance import derived_net, recalibrate
+from posefabric.engine.inheritance import derived_net, recalibrate, untrained
 from posefabric.engine.train import build_net, train
 from posefabric.engine.trial import Trial
 from posefabric.errors import UserError
@@ -55,6 +55,7 @@ def discretise(run: Run, bench: Bench, found: Architecture, supernet: PoseNet) -
     name = file_name(settings.derive, settings)
     keep_derived(run, derived, name)
     net = derived_net(derived, trial.net).to(bench.device)
+    run.note(untrained=untrained(net, supernet))
     mixed = derived_net(found, supernet).to(bench.device)
     stages = {"mixture": bench.evaluate(mixed), "inherited": bench.evaluate(net)}
     recalibrate(net, bench.weight_batches(settings.recalibration_batches))

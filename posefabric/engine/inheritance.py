@@ -10,14 +10,24 @@ from torch import Tensor, nn
 from posefabric.architecture import Architecture
 from posefabric.data.loader import Batch
 from posefabric.models.net import PoseNet
-from posefabric.predictor import inherit
+from posefabric.predictor import heir
 
 
 def derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:
-    """A net with its supernet's weights."""
-    net = PoseNet(architecture)
-    inherit(net, supernet.state_dict())
+    """A net with its supernet's weights; channels that the supernet lacks are untrained."""
+    net = heir(architecture, supernet.state_dict(), widen=True)
+    assert isinstance(net, PoseNet)
     return net
+
+
+def untrained(net: nn.Module, supernet: nn.Module) -> list[str]:
+    """Names of the tensors of a derived net that its supernet lacks or has with fewer channels."""
+    given = {name: tensor.shape for name, tensor in supernet.state_dict().items()}
+    return [
+        name
+        for name, tensor in net.state_dict().items()
+        if name not in given or any(n > m for n, m in zip(tensor.shape, given[name], strict=True))
+    ]
 
 
 @torch.no_grad()

@@ -53,7 +53,8 @@ class SearchWatch:
         self.run, self.net, self.settings = run, net, settings
         self._threshold = skip_threshold(net().architecture)
         self._last: Frame | None = None
-        self._budget = None if settings.budget is None else self._budget_of(settings.budget)
+        in_macs = settings.budget is not None and settings.cost_unit == "macs"
+        self._budget = self._budget_of(str(settings.budget)) if in_macs else None
 
     def begin(self, start: int) -> None:
         """Cut the film back to a checkpoint's step; a search that begins anew begins a new one."""
@@ -92,9 +93,10 @@ class SearchWatch:
         return Frame(step, {name: _rounded(fabric, derived[name][1]) for name, fabric in shares.items()})
 
     def _with_fitted(self, frame: Frame) -> Frame:
-        if self.settings.budget is None:
+        if self._budget is None:
             return frame
-        fitted = derive(mixture(self.net()), by_mixture(self.settings.derive), self.settings)
+        settings = self.settings.model_copy(update={"widen": False})
+        fitted = derive(mixture(self.net()), by_mixture(settings.derive), settings)
         kept = {name: kept_choices(genotype) for name, (_, genotype) in fitted.fabrics().items()}
         return replace(frame, fitted=kept, macs=count(fitted).macs, budget=self._budget)
 

@@ -75,15 +75,18 @@ class ChoiceCosts:
 
     def macs(self, genotypes: Mapping[str, Genotype]) -> int:
         """MACs of a net that keeps these genotypes, pruned and named as in `Architecture.fabrics`."""
+        return sum(self.by_part(genotypes).values())
+
+    def by_part(self, genotypes: Mapping[str, Genotype]) -> dict[str, int]:
+        """MACs of its parts, each with its laterals and its head, and under `"backbone"` all that they share."""
         spaces = {name: space for name, (space, _) in self.architecture.fabrics().items()}
-        total = sum(
-            self.cells[name][site].macs(spaces[name], kept)
-            for name, genotype in genotypes.items()
-            for site, kept in genotype.cells.items()
-        )
         space, parts = self.architecture.space, {name: genotypes[name] for name in self.heads}
-        total += sum(self.laterals[name][s] for name, part in parts.items() for s in used_features(space, part))
-        return total + sum(self.heads.values()) + self.backbone[used_strides(space, parts)[-1]]
+        spent = {BACKBONE: self.backbone[used_strides(space, parts)[-1]]}
+        for name, part in parts.items():
+            spent[name] = self.heads[name] + sum(self.laterals[name][s] for s in used_features(space, part))
+        for name, genotype in genotypes.items():
+            spent[name] += sum(self.cells[name][s].macs(spaces[name], kept) for s, kept in genotype.cells.items())
+        return spent
 
     def at(self, widths: Mapping[str, Channels]) -> ChoiceCosts:
         """The costs at other widths; `widths`: fabric -> stride -> channels, where they differ from the architecture's.

@@ -30,7 +30,7 @@ class ExpectedMacs:
         self._cells = _CellTables(costs, self._parts)
         tables, strides = _at_each_width(costs, self._parts), self._space.input_strides
         features = costs.channels({})[BACKBONE]
-        laterals = [[[t.laterals[part][s] // features[s] for t in tables] for s in strides] for part in self._parts]
+        laterals = [[[t.laterals[part][s] / features[s] for t in tables] for s in strides] for part in self._parts]
         self._laterals = torch.tensor(laterals, dtype=torch.float64)  # P S n, per channel of the feature
         self._heads = torch.tensor([[t.heads[part] for t in tables] for part in self._parts], dtype=torch.float64)
         fabric = architecture.backbone.space is not None
@@ -39,6 +39,11 @@ class ExpectedMacs:
         self._backbone_cells = _CellTables(costs, (BACKBONE,)) if fabric else None
 
     def __call__(self, net: PoseNet) -> Float[Tensor, ""]:
+        parts, backbone = self.by_part(net)
+        return parts.sum() + backbone
+
+    def by_part(self, net: PoseNet) -> tuple[Float[Tensor, " P"], Float[Tensor, ""]]:
+        """What the parts cost, each with its laterals and its head, and what the backbone does."""
         space, strides = self._space, self._space.input_strides
         drawn = _chances(space, [net.mixing[part] for part in self._parts])
         cells, read = _expected(space, drawn, self._cells.mean(drawn.widths), {space.strides[0]: 1.0})
@@ -48,7 +53,7 @@ class ExpectedMacs:
         heads = self._heads.to(reads.device) * drawn.widths[space.strides[0]]
         unread = (1 - reads).prod(dim=0)  # of every stride, by all parts
         backbone, factors = self._of_backbone(net, unread)
-        return cells.sum() + (laterals * factors).sum() + heads.sum() + backbone
+        return cells + (laterals * factors).sum(dim=1) + heads.sum(dim=1), backbone
 
     def _of_backbone(self, net: PoseNet, unread: Float[Tensor, " S"]) -> tuple[Float[Tensor, ""], Float[Tensor, " S"]]:
         """What the backbone costs, and how many of a feature's channels a lateral convolution pays for."""
@@ -110,7 +115,7 @@ class _CellTables:
             self._pairs[site.name] = _tensor(
                 [
                     [
-                        of[-1].inputs.get(s.slot, 0) // (widest[s.stride][-1] * widest[site.stride][-1])
+                        of[-1].inputs.get(s.slot, 0) / (widest[s.stride][-1] * widest[site.stride][-1])
                         for s in site.sources
                     ]
                     for of, widest in zip(cells, choices, strict=True)

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import torch
 
-from posefabric.architecture import Architecture
+from posefabric.architecture import BACKBONE, Architecture
 from posefabric.errors import UserError
 from posefabric.handmade import Description, HandMade
 from posefabric.models.cost import count, module_macs
@@ -28,7 +28,7 @@ WIDEST = 16
 """How many times its given width a part may have."""
 
 ENOUGH = 0.998
-"""The share of a cost from which on no further channel is bought."""
+"""The share of what parts may cost from which on no further channel is bought."""
 
 HALVINGS = 30
 
@@ -70,7 +70,11 @@ class WidthCosts:
 
     def macs(self, widths: Widths) -> int:
         """MACs of the whole net, backbone included."""
-        return self.backbone + sum(self.part(part, channels) for part, channels in widths.items())
+        return sum(self.by_part(widths).values())
+
+    def by_part(self, widths: Widths) -> dict[str, int]:
+        """MACs of the parts, and under `"backbone"` of what they share."""
+        return {BACKBONE: self.backbone} | {part: self.part(part, channels) for part, channels in widths.items()}
 
 
 def matched(architecture: D, macs: int, *, tolerance: float = 0.02) -> D:
@@ -117,7 +121,8 @@ def scaled(widths: Widths, factor: float) -> dict[str, Channels]:
 def _filled_up(costs: WidthCosts, widths: Widths, macs: int, most: Widths) -> dict[str, Channels]:
     """Single channels as long as they can be paid, those first that are the smallest share of the widest."""
     chosen, total = dict(widths), costs.macs(widths)
-    while total < ENOUGH * macs:
+    others = total - sum(costs.part(part, widths[part]) for part in most)
+    while total - others < ENOUGH * (macs - others):
         for part, wider in _one_wider(chosen, most):
             dearer = total - costs.part(part, chosen[part]) + costs.part(part, wider)
             if total < dearer <= macs:

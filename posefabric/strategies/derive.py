@@ -1,7 +1,8 @@
 """From the mixture a search found to a net: what is kept, and by how much it counts.
 
 Every cell keeps one input and every edge one operation at least, so a net is never empty; `zero` is never kept; ties
-go to the first candidate. With a budget a method keeps as much as can be paid (`strategies.fitting`).
+go to the first candidate. With a budget a method keeps as much as can be paid (`strategies.fitting`); the rest of it
+buys channels (`strategies.widening`).
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from posefabric.architecture import Architecture
-from posefabric.budget import budget_macs
 from posefabric.config import SearchSettings
 from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype
-from posefabric.models.choices import choice_costs
+from posefabric.models.choices import ChoiceCosts
 from posefabric.space import SearchSpace
-from posefabric.strategies.fitting import Kept, affordable, fit
+from posefabric.strategies.cost import budget_of, costs_in
+from posefabric.strategies.fitting import Budget, Kept, affordable, fit
 from posefabric.strategies.paths import best_path
 from posefabric.strategies.perturbation import Judge, by_removal
+from posefabric.strategies.widening import spend
 
 Choice = Callable[[Mapping[str, float], SearchSettings], dict[str, float]]
 Keep = Callable[[SearchSpace, Genotype, SearchSettings], Genotype]
@@ -50,13 +52,23 @@ def derive(found: Architecture, method: str, settings: SearchSettings, judge: Ju
     genotypes = {name: chosen.keep(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
     kept = Kept(genotypes, strongest_widths(found))
     if settings.budget is not None:
-        costs = choice_costs(found)
+        costs = costs_in(settings, found)
         genotypes = {name: chosen.least(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
         least = Kept(genotypes, narrowest_widths(found))
-        kept = fit(costs, least, kept, budget_macs(settings.budget, costs.whole))
+        budget = budget_in(settings, costs)
+        kept = fit(costs, least, kept, budget)
+        spent = costs.at(kept.widths).by_part(kept.genotypes)
     if not chosen.weighted:
         kept = kept._replace(genotypes={name: _even(genotype) for name, genotype in kept.genotypes.items()})
-    return found.with_genotypes(kept.genotypes).with_widths(kept.widths).deployed()
+    derived = found.with_genotypes(kept.genotypes).with_widths(kept.widths).deployed()
+    if settings.budget is None:
+        return derived
+    return spend(derived, spent, budget, widen=settings.widen and not budget.of_time)
+
+
+def budget_in(settings: SearchSettings, costs: ChoiceCosts) -> Budget:
+    """The budget of a search's settings, given what its supernet costs."""
+    return Budget(budget_of(settings, costs), settings.budget_shares == "equal", settings.cost_unit == "latency")
 
 
 def above_threshold(weights: Mapping[str, float], settings: SearchSettings) -> dict[str, float]:
@@ -148,8 +160,8 @@ def check_derivation(whole: Architecture, settings: SearchSettings) -> None:
     """Raise what `derive` would for any mixture of a supernet: an unknown method, a budget that nothing fits in."""
     derivation(settings.derive)
     if settings.budget is not None:
-        costs = choice_costs(whole)
-        affordable(costs.at(narrowest_widths(whole)), budget_macs(settings.budget, costs.whole))
+        costs = costs_in(settings, whole)
+        affordable(costs.at(narrowest_widths(whole)), budget_in(settings, costs))
 
 
 def file_name(method: str, settings: SearchSettings) -> str:

@@ -40,7 +40,7 @@ class ArchitectureTerms:
 
     def figures(self) -> dict[str, float]:
         """What the mixture as it stands is expected to cost."""
-        return {} if self._compute is None else {"expected_macs": self._compute.expected_macs()}
+        return {} if self._compute is None else self._compute.figures()
 
 
 def mean_entropy(net: PoseNet) -> Tensor:

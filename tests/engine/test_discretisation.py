@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import lively_net, small_config, small_people, small_supernet, training_stream
+from small_runs import lively_net, same_state, small_config, small_people, small_supernet, training_stream
 from torch import nn
 
 from posefabric.checkpoints import load_tensors
@@ -128,3 +128,26 @@ def test_deriving_within_a_budget_says_what_it_is_in_macs(tmp_path: Path) -> Non
 
 def same(ours: torch.Tensor | None, theirs: torch.Tensor) -> bool:
     return ours is not None and torch.equal(ours, theirs)
+
+
+def test_a_widened_net_inherits_what_there_is_and_is_kept_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = count(small_supernet(small_config())).macs
+    with caplog.at_level(logging.WARNING):
+        run = searched(tmp_path / "run", f"search.budget={3 * whole}")
+    assert "further channels are untrained" in caplog.text
+    untrained, net, state = run.record["untrained"], load(run.path).net, load_tensors(run.path / "weights.safetensors")
+    assert untrained
+    own = net.state_dict()
+    for name in untrained:
+        if name in state:
+            assert own[name].shape > state[name].shape
+            if "running" not in name:
+                leading = tuple(slice(size) for size in state[name].shape)
+                assert torch.equal(own[name][leading], state[name])
+    assert same_state(load(run.path).net.state_dict(), own)
+    kept = load_tensors(run.own_tensors_file)
+    assert all(torch.equal(kept[name], own[name]) for name in untrained)
+    derive(run.path, budget=str(4 * whole))
+    assert load(run.path).net.architecture == Run(run.path).architecture()

@@ -14,7 +14,7 @@ from posefabric.models.cost import count
 from posefabric.models.expected import ExpectedMacs
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.skeletons import COCO17
-from posefabric.space import SearchSpace
+from posefabric.space import BACKBONE_OPERATIONS, SearchSpace
 from posefabric.strategies.derive import strongest_widths
 
 NAMED = supernet(
@@ -38,6 +38,13 @@ WHOLES = {
         SearchSpace(6, 3, 6, 3, width_multipliers=WIDTHS),
         (64, 64),
         vector_dim=2,
+    ),
+    "every layer reads the features": supernet(
+        COCO17,
+        COCO17.partition("3"),
+        fabric_backbone(SearchSpace(6, 0, 3, 1, 1, BACKBONE_OPERATIONS, entries="every")),
+        SearchSpace(6, 2, 6, 1, share_operations=False, boundary="omit", entries="every"),
+        (64, 64),
     ),
     "fabric, own alphas, two nodes": tiny_supernet("3", share_operations=False, num_nodes=2),
     "mobilenet": NAMED,
@@ -84,6 +91,7 @@ def _there(weights: object) -> dict[str, float]:
     ("name", "nets", "every"),
     [
         ("fabric", 500, 25),
+        ("every layer reads the features", 500, 100),
         ("fabric, own alphas, two nodes", 100, 20),
         ("mobilenet", 100, 10),
         ("widths", 500, 50),
@@ -150,6 +158,17 @@ def test_one_mixed_cell_costs_the_mean_of_its_draws() -> None:
             kept = {"all": Genotype({"layer5_stride4": cell})}
             mean += chance * share * (cut if operation == "zero" else costs.macs(kept))
     assert ExpectedMacs(costs)(net).item() == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fabric, own alphas, two nodes", "widths of the parts"])
+def test_what_is_expected_of_parts_and_backbone_is_what_the_counter_counts_of_them(name: str) -> None:
+    net, draw = undecided(WHOLES[name]), torch.Generator().manual_seed(3)
+    decide(net, draw, zero=False)
+    parts, backbone = ExpectedMacs(choice_costs(WHOLES[name])).by_part(net)
+    derived = one_hot(net)
+    assert derived is not None
+    cost = count(derived)
+    assert (parts.tolist(), backbone.item()) == ([part.macs for part in cost.parts.values()], cost.backbone_macs)
 
 
 @pytest.mark.parametrize("name", WHOLES)

@@ -25,7 +25,7 @@ from posefabric.models.cost import count
 from posefabric.models.net import mixed, softmax_mixings
 from posefabric.skeletons import COCO17
 from posefabric.space import HEAD_OPERATIONS, SearchSpace
-from posefabric.strategies import derive as derive_module
+from posefabric.strategies import cost as cost_module
 from posefabric.strategies.derive import METHODS, check_derivation, derive, file_name
 from posefabric.strategies.fitting import EXPECTED
 from posefabric.strategies.paths import best_path, log_shares
@@ -57,7 +57,8 @@ def drawn(name: str, seed: int, spread: float) -> Architecture:
 
 
 def within(budget: str | None, **further: object) -> SearchSettings:
-    return SearchSettings.model_validate({"budget": budget, **further})
+    """Budgets that buy choices alone; `test_spending` is about those that buy channels, too."""
+    return SearchSettings.model_validate({"budget": budget, "widen": False, **further})
 
 
 @cache
@@ -71,7 +72,7 @@ def counted_once() -> Iterator[None]:
     named = {whole(name).space: name for name in ("fabric", "mobilenet", "widths")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            derive_module,
+            cost_module,
             "choice_costs",
             lambda found: replace(costs_of(named[found.space]), architecture=found),
         )
@@ -205,7 +206,7 @@ def test_short_heads_that_read_few_strides_have_budgets_too(method: str, keep: i
     space = replace(SearchSpace.head(4, keep=keep), boundary=boundary)  # type: ignore[arg-type]
     found = supernet(COCO17, COCO17.partition("1"), backbone, space, (64, 64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(derive_module, "choice_costs", choice_costs)
+        patch.setattr(cost_module, "choice_costs", choice_costs)
         with pytest.raises(UserError, match="the smallest reachable cost") as caught:
             derive(found, method, within("1"), JUDGE)
         least = int(caught.value.allowed.split()[2].rstrip(","))
