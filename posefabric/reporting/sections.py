@@ -70,7 +70,8 @@ def headline(run: RunNotes) -> Html:
         for name, value in headline_figures(run)
     ]
     note = "" if run.evaluation else "This run has not been evaluated (no evaluation.json)."
-    if any(key.startswith("mixture/") for key in run.evaluation):
+    stages = {key.partition("/")[0] for key in run.evaluation if "/" in key}
+    if "mixture" in stages and "tuned" not in stages:
         note = "The derived net still has the weights that its supernet's mixture learned; training comes next."
     if run.about.get(FROM_SCRATCH):
         note = "Searched with partial channels: the derived net has no weights yet, and training starts from scratch."

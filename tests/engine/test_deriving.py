@@ -89,6 +89,8 @@ def test_tuning_is_training_from_the_inherited_weights(tmp_path: Path) -> None:
     assert {key: ours[key] for key in theirs} == pytest.approx(theirs, nan_ok=True)
     assert {"mixture/AP", "inherited/AP", "recalibrated/AP", "tuned/AP"} <= ours.keys()
     assert ours["recalibrated/AP"] == pytest.approx(plain.figures()["AP"], nan_ok=True)
+    assert "training comes next" in (plain.path / "report.html").read_text()
+    assert "training comes next" not in (tuned.path / "report.html").read_text()
     assert ours["tuned/AP"] == pytest.approx(ours["AP"], nan_ok=True)
 
 
