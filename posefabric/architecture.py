@@ -18,6 +18,9 @@ from posefabric.genotype import Genotype, bad_field, check_genotype, everything,
 from posefabric.skeletons import Partition, Skeleton, check_partition
 from posefabric.space import SearchSpace
 
+Activation = Literal["squash", "sigmoid", "linear"]
+"""How a vector becomes a score."""
+
 FABRIC = "fabric"
 """The backbone that is itself a fabric."""
 
@@ -88,8 +91,9 @@ class Architecture:
 
     `input_hw` is the crop it is meant for, in pixels. `partition` and `genotypes` have the same part names; `widths`
     gives each part's channels at every stride of `space`. `activation`: `"squash"` turns the length of a
-    `vector_dim`-vector into a score in [0, 1) (PNFS section III-D); `"linear"` takes a one-dimensional vector as the
-    heatmap itself. `fusion` joins keypoints that several parts share: `"sum"` (the paper's code) or `"mean"`.
+    `vector_dim`-vector into a score in [0, 1) (PNFS section III-D); two controls take a one-dimensional vector,
+    `"linear"` as the heatmap itself, `"sigmoid"` as its logit. `fusion` joins keypoints that several parts share:
+    `"sum"` (the paper's code) or `"mean"`.
     `width_shares`, while widths are being chosen: fabric (a part, or `"backbone"`) -> stride -> share of each width of
     its space, narrowest first; `widths` are the widest then.
     Genotypes must be pruned. Contradictions raise `UserError("bad-architecture")` naming the field.
@@ -103,7 +107,7 @@ class Architecture:
     widths: Mapping[str, tuple[int, ...]]
     input_hw: tuple[int, int]
     vector_dim: int = 8
-    activation: Literal["squash", "linear"] = "squash"
+    activation: Activation = "squash"
     fusion: Literal["sum", "mean"] = "sum"
     width_shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
     format: Literal[1] = 1
@@ -195,7 +199,7 @@ def supernet(
     input_hw: tuple[int, int],
     *,
     vector_dim: int = 8,
-    activation: Literal["squash", "linear"] = "squash",
+    activation: Activation = "squash",
     fusion: Literal["sum", "mean"] = "sum",
 ) -> Architecture:
     """The architecture that keeps everything, at the paper's widths; of several widths every one has the same share."""
@@ -311,5 +315,5 @@ def check_vectors(vector_dim: int, activation: str) -> None:
     """Vectors have a dimension, and exactly one where they are the heatmap itself."""
     if vector_dim < 1:
         raise bad_field("vector_dim", f"is {vector_dim}", "at least 1")
-    if activation == "linear" and vector_dim != 1:
-        raise bad_field("vector_dim", f"is {vector_dim} with activation 'linear'", "1")
+    if activation != "squash" and vector_dim != 1:
+        raise bad_field("vector_dim", f"is {vector_dim} with activation '{activation}'", "1")

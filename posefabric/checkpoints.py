@@ -31,7 +31,7 @@ TREE, TENSORS = "state.json", "state.safetensors"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file; equal tensors give equal bytes."""
+    """A safetensors file; equal tensors give equal bytes. One that has several names is written under each."""
     write_atomic(path, _tensor_bytes(tensors))
 
 
@@ -41,7 +41,13 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    plain: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, tensor in tensors.items():
+        found = tensor.detach().cpu().contiguous()
+        plain[name] = found.clone() if found.data_ptr() in written else found
+        written.add(found.data_ptr())
+    return safetensors.torch.save(plain)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

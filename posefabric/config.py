@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from posefabric import documents
-from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
+from posefabric.architecture import FABRIC, FABRIC_SPACES, Activation, Architecture, Backbone, fabric_backbone, supernet
 from posefabric.budget import budget_macs, budget_nanoseconds, checked_budget
 from posefabric.errors import UserError
 from posefabric.handmade import HandMade
@@ -63,7 +63,8 @@ class FabricSettings(Settings):
     `auxiliary_skip`: while a search learns, every edge also passes on its input, with a weight that falls from 1 in the
     first step to 0 in the last, linearly or as a cosine (DARTS-); nothing of it is left then. `partial_channels` K: in
     the supernet operations see one of K channels, the others pass by (PC-DARTS). A net derived from such a search has
-    K = 1, inherits no weights, and is trained from scratch.
+    K = 1, inherits no weights, and is trained from scratch. `share_parts`: all parts of the body have one alpha and one
+    beta between them.
 
     With several `width_multipliers` a search chooses the width of every scale, too; see `SearchSpace` for all others.
     """
@@ -79,6 +80,7 @@ class FabricSettings(Settings):
     auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
     partial_channels: Count = 1
     width_multipliers: tuple[Positive, ...] = (1.0,)
+    share_parts: bool = False
 
     def head(self) -> SearchSpace:
         return self._space(self.num_layers - self.keep, self.num_layers)
@@ -100,6 +102,7 @@ class FabricSettings(Settings):
             auxiliary_skip=self.auxiliary_skip,
             partial_channels=self.partial_channels,
             width_multipliers=self.width_multipliers,
+            share_parts=self.share_parts,
         )
 
 
@@ -129,7 +132,7 @@ class ModelSettings(Settings):
     input_hw: tuple[Count, Count] = (256, 256)
     fabric: FabricSettings = FabricSettings()
     vector_dim: Count = 8
-    activation: Literal["squash", "linear"] = "squash"
+    activation: Activation = "squash"
     fusion: Literal["sum", "mean"] = "sum"
 
     def supernet(self, skeleton: Skeleton, backbone: Backbone) -> Architecture:
@@ -356,6 +359,11 @@ class Config(Settings):
     def data_form(self) -> dict[str, Any]:
         """Plain data, as recorded in a run folder."""
         return self.model_dump(mode="json")
+
+    def with_net(self, net: Architecture | HandMade) -> Config:
+        """The same with what an architecture decides."""
+        decided = {key: getattr(net, key) for key in ("input_hw", "vector_dim", "activation", "fusion")}
+        return self.model_copy(update={"model": self.model.model_copy(update=decided)})
 
 
 def read_config(path: Path, base: Config) -> Config:

@@ -101,6 +101,11 @@ CODES: dict[str, Code] = {
         "Pretrained weights are asked for and are not on this machine.",
         "Give a local file (backbone.weights=FILE) or set backbone.pretrained=false.",
     ),
+    "missing-package": Code(
+        USAGE,
+        "A command needs a package that is not installed.",
+        "Install the extra that the message names.",
+    ),
     "diverged": Code(
         BAD_DATA,
         "The loss is not a finite number.",

@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 from posefabric import documents
 from posefabric.architecture import (
     STEM_STRIDE,
+    Activation,
     Architecture,
     Backbone,
     check_features,
@@ -104,7 +105,7 @@ class HandMade:
     widths: Mapping[str, tuple[int, ...]]
     input_hw: tuple[int, int]
     vector_dim: int = 8
-    activation: Literal["squash", "linear"] = "squash"
+    activation: Activation = "squash"
     fusion: Literal["sum", "mean"] = "sum"
     format: Literal[1] = 1
 
@@ -132,7 +133,7 @@ class HandMade:
         *,
         parts: str = "1",
         vector_dim: int = 8,
-        activation: Literal["squash", "linear"] = "squash",
+        activation: Activation = "squash",
         fusion: Literal["sum", "mean"] = "sum",
     ) -> HandMade:
         """A kind at its published widths; `parts` names the partition of one that every part has for itself."""

@@ -69,6 +69,7 @@ class SearchSpace:
     (PC-DARTS); derived nets have K = 1 and inherit nothing.
     `width_multipliers`: the widths that a scale may have, as multiples of the channels above, ascending; a supernet is
     as wide as the last, and with several of them a search chooses one per fabric and scale.
+    `share_parts`: all parts of the body have one alpha and one beta between them, so a search finds the same for all.
     """
 
     num_layers: int
@@ -84,6 +85,7 @@ class SearchSpace:
     auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
     partial_channels: int = 1
     width_multipliers: tuple[float, ...] = (1.0,)
+    share_parts: bool = False
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 

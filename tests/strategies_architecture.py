@@ -93,7 +93,9 @@ def searches(draw: st.DrawFn, count: int = 1) -> Search:
     """A net on a tiny fabric backbone over a built-in partition: whole, and as `count` searches left it."""
     skeleton, name = draw(st.sampled_from(PARTITIONS))
     partition = skeleton.partition(name)
-    activation, vector_dim = draw(st.sampled_from((("squash", 1), ("squash", 4), ("squash", 8), ("linear", 1))))
+    activation, vector_dim = draw(
+        st.sampled_from((("squash", 1), ("squash", 4), ("squash", 8), ("linear", 1), ("sigmoid", 1)))
+    )
     whole = supernet(
         skeleton,
         partition,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Result:
     """What a command found, and the path it left (printed last).
 
-    A command that looks for something has `items` (what `--json` prints, a list) and `lines` (the same for people)
-    instead of figures. `exit_code` is how the command line ends.
+    `lines` are for people and stand in the place of figures. A command that looks for something has `items` (what
+    `--json` prints, a list) instead of figures. `exit_code` is how the command line ends.
     """
 
     figures: Mapping[str, Any] = field(default_factory=dict)

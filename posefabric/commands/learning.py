@@ -200,12 +200,4 @@ def _with_net(settings: Config, described: Description, assignments: list[str]) 
     overruled = [assignment for assignment in assignments if assignment.startswith(("model.", "backbone."))]
     if overruled:
         logger.warning("train takes the net from --architecture; without effect: %s", ", ".join(overruled))
-    model = settings.model.model_copy(
-        update={
-            "input_hw": described.input_hw,
-            "vector_dim": described.vector_dim,
-            "activation": described.activation,
-            "fusion": described.fusion,
-        }
-    )
-    return settings.model_copy(update={"model": model})
+    return settings.with_net(described)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from posefabric.architecture import BACKBONE, Architecture
 from posefabric.errors import UserError
-from posefabric.genotype import used_features
+from posefabric.genotype import Genotype, used_features
 from posefabric.handmade import Description, HandMade
 from posefabric.models.backbones import FabricBackbone, build_backbone
 from posefabric.models.fabric import Fabric, lateral
@@ -27,7 +28,7 @@ from posefabric.models.mixing import (
     as_genotype,
 )
 from posefabric.models.slimming import Shares, WidthMasks, slim
-from posefabric.space import feature_name
+from posefabric.space import SearchSpace, feature_name
 
 
 class PartNet(nn.Module):
@@ -175,15 +176,21 @@ def fixed_mixings(described: Description) -> dict[str, Mixing]:
 
 
 def softmax_mixings(architecture: Architecture) -> dict[str, Mixing]:
-    """Trainable logits over a supernet's choices, one mixing per fabric."""
-    return {name: SoftmaxMixing(space, genotype) for name, (space, genotype) in architecture.fabrics().items()}
+    """Trainable logits over a supernet's choices, one mixing per fabric; parts that share theirs have one module."""
+    return _mixings(architecture, SoftmaxMixing)
 
 
 def gumbel_mixings(architecture: Architecture, *, hard: bool) -> dict[str, Mixing]:
-    """Trainable logits over a supernet's choices that are drawn, one mixing per fabric."""
-    return {
-        name: GumbelMixing(space, genotype, hard=hard) for name, (space, genotype) in architecture.fabrics().items()
-    }
+    """Trainable logits over a supernet's choices that are drawn; otherwise as `softmax_mixings`."""
+    return _mixings(architecture, partial(GumbelMixing, hard=hard))
+
+
+def _mixings(architecture: Architecture, new: Callable[[SearchSpace, Genotype], Mixing]) -> dict[str, Mixing]:
+    built: dict[str, Mixing] = {}
+    for name, (space, genotype) in architecture.fabrics().items():
+        shared = next(iter(built.values()), None) if space.share_parts and name != BACKBONE else None
+        built[name] = new(space, genotype) if shared is None else shared
+    return built
 
 
 def sampled_mixings(architecture: Architecture) -> dict[str, Mixing]:

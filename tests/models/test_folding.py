@@ -188,7 +188,7 @@ def test_the_given_net_is_left_alone_and_no_random_number_is_drawn() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
 
 
-@pytest.mark.parametrize(("partition", "activation"), [("3", "squash"), ("1", "linear")])
+@pytest.mark.parametrize(("partition", "activation"), [("3", "squash"), ("1", "linear"), ("1", "sigmoid")])
 def test_export(partition: str, activation: str) -> None:
     whole = replace(tiny_supernet(partition), activation=activation, vector_dim=1)
     result = folded(filled(whole))
