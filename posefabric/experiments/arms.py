@@ -18,8 +18,20 @@ from posefabric.budget import budget_macs
 from posefabric.config import Config
 from posefabric.errors import UserError
 from posefabric.experiments.groups import random_groups
-from posefabric.experiments.kinds import Arm, Head, Permuted, Random, RandomGroups, Searched, Shared, Uniform, WholeBody
+from posefabric.experiments.kinds import (
+    Arm,
+    Head,
+    MadeByHand,
+    Permuted,
+    Random,
+    RandomGroups,
+    Searched,
+    Shared,
+    Uniform,
+    WholeBody,
+)
 from posefabric.experiments.spec import Spec
+from posefabric.handmade import Description, HandMade
 from posefabric.models.cost import count
 from posefabric.models.matching import matched
 from posefabric.skeletons import Skeleton
@@ -51,6 +63,8 @@ class Nets:
             if whole.backbone.name != FABRIC and documents.to_json(whole) not in checked:
                 matched(whole, self.macs)  # a cost that no widths give is told now
             checked.add(documents.to_json(whole))
+            if isinstance(chosen := self.spec.all_arms()[name], MadeByHand):
+                matched(self._handmade(name, chosen), self.macs)
             self._check_ranked(name, whole)
 
     def _check_ranked(self, name: str, whole: Architecture) -> None:
@@ -75,12 +89,19 @@ class Nets:
             skeleton = replace(skeleton, partitions={**skeleton.partitions, config.model.parts: groups})
         return config.model.supernet(skeleton, config.backbone.describe())
 
-    def net(self, arm: str, seed: int, found_by: FoundBy) -> Architecture:
+    def net(self, arm: str, seed: int, found_by: FoundBy) -> Description:
         """The net of an arm and a search seed (of random architectures: a draw), as dear as all others."""
+        if isinstance(chosen := self.spec.all_arms()[arm], MadeByHand):
+            return matched(self._handmade(arm, chosen), self.macs)
         return matched(self.chosen(arm, seed, found_by), self.macs)
 
+    def _handmade(self, arm: str, chosen: MadeByHand) -> HandMade:
+        """Its net at the published widths."""
+        config = self.spec.config(arm)
+        return config.model.handmade(chosen.head, self.skeleton, config.backbone.describe())
+
     def chosen(self, arm: str, seed: int, found_by: FoundBy) -> Architecture:
-        """What it keeps, at the widths of its supernet."""
+        """What an arm of fabrics keeps, at the widths of its supernet."""
         chosen, whole = self.spec.all_arms()[arm], self.supernet(arm, seed)
         if isinstance(chosen, Random):
             return self._pool(arm, whole).draw(DRAWS, seed).architecture

@@ -100,6 +100,13 @@ class Uniform(Arm):
     kind: Literal["uniform"] = "uniform"
 
 
+class MadeByHand(Arm):
+    """No search: a hand-made head in the fabrics' place, a kind of `posefabric.handmade.HEADS`."""
+
+    kind: Literal["handmade"] = "handmade"
+    head: str
+
+
 class Random(Arm):
     """Genotypes drawn at random. `ranked_by`: the searched arm in whose supernets the draws are scored, too."""
 
@@ -130,6 +137,6 @@ class Grid(Arm):
 
 
 AnyArm = Annotated[
-    Searched | Shared | WholeBody | RandomGroups | Permuted | Head | Uniform | Random | Grid,
+    Searched | Shared | WholeBody | RandomGroups | Permuted | Head | Uniform | MadeByHand | Random | Grid,
     Field(discriminator="kind"),
 ]

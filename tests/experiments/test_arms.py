@@ -17,6 +17,7 @@ from posefabric.errors import UserError
 from posefabric.evaluation.agreement import random_mixture
 from posefabric.experiments.arms import Nets, derangement, search_config, train_config
 from posefabric.experiments.spec import Spec
+from posefabric.handmade import HandMade
 from posefabric.models.cost import count
 from posefabric.skeletons import COCO17
 from posefabric.strategies.derive import derive
@@ -29,6 +30,7 @@ ARMS = {
     "E": {"kind": "uniform"},
     "F": {"kind": "whole_body"},
     "G": {"kind": "random_groups"},
+    "H": {"kind": "handmade", "head": "residual"},
     "J1": {"kind": "head", "vector_dim": 1, "activation": "sigmoid"},
     "J2": {"kind": "head", "fusion": "mean"},
 }
@@ -58,7 +60,7 @@ def found_by(arm: str, seed: int) -> Architecture:
     return found
 
 
-@pytest.mark.parametrize("arm", ["A", "D", "E", "F"])
+@pytest.mark.parametrize("arm", ["A", "D", "E", "F", "H"])
 def test_every_arm_costs_the_same(arm: str) -> None:
     macs = count(usual().net(arm, 1, found_by)).macs
     assert 0.98 * BUDGET <= macs <= BUDGET
@@ -66,7 +68,7 @@ def test_every_arm_costs_the_same(arm: str) -> None:
 
 def test_kinds_are_what_they_say() -> None:
     found = found_by("A", 1)
-    chosen = {arm: usual().chosen(arm, 1, found_by) for arm in ARMS}
+    chosen = {arm: usual().chosen(arm, 1, found_by) for arm in ARMS if arm != "H"}
     assert chosen["A"] == found
     assert len({str(genotype) for genotype in chosen["B"].genotypes.values()}) == 1
     assert sorted(map(str, chosen["C"].genotypes.values())) == sorted(map(str, found.genotypes.values()))
@@ -79,6 +81,14 @@ def test_kinds_are_what_they_say() -> None:
     assert (chosen["J1"].vector_dim, chosen["J1"].activation) == (1, "sigmoid")
     assert chosen["J2"].fusion == "mean"
     assert chosen["J2"].genotypes == chosen["J1"].genotypes == found.genotypes
+
+
+def test_a_hand_made_arm_is_the_same_net_for_all_seeds_with_the_vectors_of_the_recipe() -> None:
+    net = usual().net("H", 1, found_by)
+    assert isinstance(net, HandMade)
+    assert net == usual().net("H", 2, found_by)
+    assert list(net.partition) == list(usual().supernet("A", 1).partition)
+    assert net.vector_dim == usual().supernet("A", 1).vector_dim
 
 
 def test_draws_differ_and_do_not_depend_on_how_many_there_are() -> None:
@@ -102,6 +112,7 @@ def test_parts_that_share_a_mixture_must_share_what_is_kept() -> None:
         ({"arms": {"F": {"kind": "whole_body"}, "G": {"kind": "random_groups", "parts": "1"}}}, "drawn anew"),
         ({"budget": "1M", "set": ["backbone.name=resnet18", "backbone.pretrained=false"]}, "backbone of"),
         ({"arms": ARMS | {"D": {"kind": "random", "ranked_by": "F"}}}, "ranked by 'F'"),
+        ({"arms": {"H": {"kind": "handmade", "head": "deconv"}}}, "did you mean 'deconvolution'"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_runs(changes: dict[str, Any], said: str) -> None:
