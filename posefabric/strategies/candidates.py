@@ -6,6 +6,7 @@ same space, same budget, seeds listed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -53,7 +54,7 @@ class Band(NamedTuple):
     def below(budget: str, whole: int) -> Band:
         """From 95 % of a budget up to it; `whole`: what the supernet costs."""
         most = budget_macs(budget, whole)
-        return Band(-int(-LEAST * most // 1), most)
+        return Band(math.ceil(LEAST * most), most)
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,11 @@ class Pool:
 
     def __init__(self, supernet: Architecture, budget: str | None = None, most_inputs: int = 0) -> None:
         self.supernet, self.genes = supernet, Genes(supernet, most_inputs)
-        self._budget = budget
+        self.band = None if budget is None else Band.below(budget, self._costs.whole)
 
     @cached_property
     def _costs(self) -> ChoiceCosts:
         return choice_costs(self.supernet)
-
-    @cached_property
-    def band(self) -> Band | None:
-        """The MACs that nets may have, if there is a budget."""
-        return None if self._budget is None else Band.below(self._budget, self._costs.whole)
 
     def holds(self, macs: int) -> bool:
         """Whether they are in the band."""
@@ -113,8 +109,8 @@ class Pool:
             if self.holds(self.macs(genome)):
                 return self.build(genome, origin)
         assert self.band is not None
-        mixed = _random_mixture(self.supernet, random)
-        fitted = derive(mixed, "argmax", SearchSettings(budget=str(self.band.most)))
+        found = _random_mixture(self.supernet, random)
+        fitted = derive(found, "argmax", SearchSettings(budget=str(self.band.most)))
         return Candidate(fitted, count(fitted).macs, {**origin, "fitted": True})
 
 
