@@ -230,7 +230,7 @@ def read_architecture(path: str | Path) -> Architecture:
 
 def _check_partial(architecture: Architecture) -> None:
     for fabric, (space, _) in architecture.fabrics().items():
-        widths = architecture.widths.get(fabric) or tuple(space.channels(stride) for stride in space.strides)
+        widths = tuple(architecture.channels(fabric).values())
         if any(width % space.partial_channels for width in widths):
             found = f"is {space.partial_channels}, and {fabric} has {widths} channels"
             raise bad_field("partial_channels", found, "a divisor of all numbers of channels")

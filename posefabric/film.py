@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ConfigDict
 
@@ -44,12 +44,15 @@ class FabricFrame:
     """One fabric at one step.
 
     `alpha`: table (`"shared"`, or one per site) -> of every edge, operation -> share, `zero` among them; `beta`: site
-    -> slot -> share. Shares of a mixture add up to 1, rounded. `kept`: site -> what the search's method would keep.
+    -> slot -> share; `widths`: stride -> multiplier -> share, where chosen. Shares of a mixture add up to 1,
+    rounded. `kept`: site -> what the search's method would keep; `kept_widths`: stride -> channels.
     """
 
     alpha: Mapping[str, Edges]
     beta: Mapping[str, Mapping[str, float]]
     kept: Kept
+    widths: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    kept_widths: Mapping[str, int] = field(default_factory=dict)
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -110,7 +113,11 @@ def read_film(run: Run) -> list[Frame]:
 
 def changed(before: Frame, now: Frame) -> tuple[str, ...]:
     """The fabrics of which something else would be kept."""
-    return tuple(name for name, fabric in now.fabrics.items() if fabric.kept != before.fabrics[name].kept)
+    return tuple(
+        name
+        for name, fabric in now.fabrics.items()
+        if (fabric.kept, fabric.kept_widths) != (before.fabrics[name].kept, before.fabrics[name].kept_widths)
+    )
 
 
 def changes(frames: Sequence[Frame]) -> dict[str, list[int]]:

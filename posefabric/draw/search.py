@@ -18,7 +18,7 @@ from posefabric.genotype import CellChoice
 from posefabric.space import ZERO, SearchSpace, feature_name
 
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("entropy (1 undecided, 0 decided)", ("alpha_entropy", "beta_entropy")),
+    ("entropy (1 undecided, 0 decided)", ("alpha_entropy", "beta_entropy", "width_entropy")),
     ("share of alpha", ("skip_share", "zero_share")),
     ("expected MACs", ("expected_macs",)),
 )

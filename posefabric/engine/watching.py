@@ -20,7 +20,6 @@ from posefabric.budget import budget_macs
 from posefabric.config import SearchSettings
 from posefabric.evaluation.agreement import skip_threshold
 from posefabric.film import FILM, FabricFrame, Frame, changed, kept_choices, read_film
-from posefabric.genotype import Genotype
 from posefabric.models.choices import choice_costs
 from posefabric.models.cost import count
 from posefabric.models.mixing import SoftmaxMixing, softmax
@@ -87,10 +86,11 @@ class SearchWatch:
     def _frame(self, step: int, shares: Mapping[str, FabricFrame]) -> Frame:
         """What the method keeps of each fabric; not yet within a budget, which takes too long for every step."""
         found = self.net().architecture.with_genotypes({name: fabric.mixture() for name, fabric in shares.items()})
-        derived = derive(
-            found, by_mixture(self.settings.derive), self.settings.model_copy(update={"budget": None})
-        ).fabrics()
-        return Frame(step, {name: _rounded(fabric, derived[name][1]) for name, fabric in shares.items()})
+        widths = {name: _by_stride(fabric) for name, fabric in shares.items() if fabric.widths}
+        found = replace(found, width_shares=widths)
+        unbounded = self.settings.model_copy(update={"budget": None})
+        derived = derive(found, by_mixture(self.settings.derive), unbounded)
+        return Frame(step, {name: _rounded(fabric, derived, name) for name, fabric in shares.items()})
 
     def _with_fitted(self, frame: Frame) -> Frame:
         if self._budget is None:
@@ -147,13 +147,31 @@ def _shares(mixing: SoftmaxMixing) -> FabricFrame:
     }
     slots = {site.name: [source.slot for source in site.sources] for site in mixing.sites}
     beta = {name: dict(zip(slots[name], softmax(logits[f"beta.{name}"]).tolist(), strict=True)) for name in mixing.beta}
-    return FabricFrame(alpha, beta, {})
+    multipliers = [str(multiplier) for multiplier in mixing.space.width_multipliers]
+    widths = {
+        stride: dict(zip(multipliers, softmax(logits[f"width.{stride}"]).tolist(), strict=True))
+        for stride in mixing.width
+    }
+    return FabricFrame(alpha, beta, {}, widths)
 
 
-def _rounded(fabric: FabricFrame, kept: Genotype) -> FabricFrame:
+def _by_stride(fabric: FabricFrame) -> dict[int, tuple[float, ...]]:
+    return {int(stride): tuple(shares.values()) for stride, shares in fabric.widths.items()}
+
+
+def _rounded(fabric: FabricFrame, derived: Architecture, name: str) -> FabricFrame:
     """A fabric's shares as they are written down, and what is kept of it."""
-    alpha = {name: tuple(_short(edge) for edge in table) for name, table in fabric.alpha.items()}
-    return FabricFrame(alpha, {name: _short(slots) for name, slots in fabric.beta.items()}, kept_choices(kept))
+    alpha = {table: tuple(_short(edge) for edge in edges) for table, edges in fabric.alpha.items()}
+    beta = {site: _short(slots) for site, slots in fabric.beta.items()}
+    widths = {stride: _short(shares) for stride, shares in fabric.widths.items()}
+    channels = derived.channels(name)
+    return FabricFrame(
+        alpha,
+        beta,
+        kept_choices(derived.fabrics()[name][1]),
+        widths,
+        {stride: channels[int(stride)] for stride in widths},
+    )
 
 
 def _short(shares: Mapping[str, float]) -> dict[str, float]:

@@ -78,6 +78,8 @@ def _frames(supernet: Architecture, film: Sequence[Frame], prefix: str) -> Html:
         figure = drawing(draw_frames(space, titles, colours), f"{prefix}-film-{name}", f"Frames of {name}")
         steps = changed[name]
         told = f"changed {len(steps)} times, last at step {steps[-1]}" if steps else "never changed"
+        if widths := film[-1].fabrics[name].kept_widths:
+            told += f"; channels {', '.join(f'{channels} at 1/{stride}' for stride, channels in widths.items())}"
         title = join(element("strong", name.replace("_", " ")), element("span", told, class_="aside"))
         blocks.append(disclosure(title, figure, opened=not blocks))
     keys = (

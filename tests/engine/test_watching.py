@@ -132,6 +132,26 @@ def test_a_frame_shows_what_the_net_mixes_and_what_its_method_keeps(method: str,
                 assert {o: share * number for o, share in shares.items()} == pytest.approx(dict(multipliers), abs=5e-3)
 
 
+def test_widths_are_filmed_where_they_are_chosen(tmp_path: Path) -> None:
+    config = small_config("model.fabric.width_multipliers=[0.5,1.0]", "search.derive=argmax")
+    walk = Wandering(config)
+    run = Run.start(tmp_path / "run", "search", config.data_form(), {})
+    watch = SearchWatch(run, lambda: walk.net, config.search)
+    watch.begin(0)
+    with torch.no_grad():
+        for mixing in walk.net.mixing.values():
+            for number, logits in enumerate(mixing.width.values()):
+                logits.copy_(torch.tensor([1.0, -1.0] if number == 0 else [-1.0, 1.0]))
+    watch.see(1, {}, validated=False)
+    first, last = read_film(run)
+    derived = derive(mixture(walk.net), "argmax", config.search)
+    assert set(changed(first, last)) == {"all"}
+    assert last.fabrics["all"].widths["4"] == pytest.approx({"0.5": 0.881, "1.0": 0.119})
+    assert last.fabrics["all"].kept_widths == {str(s): c for s, c in derived.channels("all").items()}
+    assert last.fabrics["all"].kept_widths["4"] == 2
+    assert last.fabrics["backbone"].kept_widths == {}
+
+
 def test_with_a_budget_validations_show_what_it_pays(tmp_path: Path) -> None:
     config = small_config("search.budget=97%", "search.strategy=sync")
     run = Run.start(tmp_path / "run", "search", config.data_form(), {})
