@@ -18,12 +18,12 @@ import torch
 from scipy.stats import kendalltau
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.engine.calibration import calibrate
 from posefabric.models.choices import choice_costs
 from posefabric.models.latency import latency_costs
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.recipes import recipe
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import derive
 
 ROUNDS, WARM_UP = 20, 3

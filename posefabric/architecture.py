@@ -5,7 +5,7 @@ Where it stands in the walk: what a search finds, what training takes, what a ru
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -13,76 +13,13 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from posefabric import documents
-from posefabric.errors import UserError
+from posefabric.backbone import BACKBONE, STEM_STRIDE, Backbone, by_stride, widest
 from posefabric.genotype import Genotype, bad_field, check_genotype, everything, prune, used_scales, used_strides
 from posefabric.skeletons import Partition, Skeleton, check_partition
 from posefabric.space import SearchSpace
 
 Activation = Literal["squash", "sigmoid", "linear"]
 """How a vector becomes a score."""
-
-FABRIC = "fabric"
-"""The backbone that is itself a fabric."""
-
-BACKBONE = "backbone"
-"""The key of such a backbone's genotype and mixing, beside the parts'."""
-
-STEM_STRIDE = 4
-"""Where its stem ends and its lattice begins."""
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """Where the features come from: a named network of `models.backbones`, or `"fabric"` with its own genotype.
-
-    `widths`: its channels at every stride of its space, where they are not the space's.
-    """
-
-    name: str
-    space: SearchSpace | None = None
-    genotype: Genotype | None = None
-    widths: tuple[int, ...] | None = None
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    def __post_init__(self) -> None:
-        described = [self.space is not None, self.genotype is not None]
-        if described != [self.name == FABRIC] * 2:
-            raise UserError(
-                "bad-architecture",
-                f"backbone '{self.name}' {'has' if any(described) else 'lacks'} a space or a genotype",
-                "space and genotype exactly where the name is 'fabric'",
-            )
-
-    def channels(self) -> dict[int, int]:
-        """Stride -> channels of a fabric."""
-        assert self.space is not None
-        return _by_stride(self.space, self.widths or _widest(self.space))
-
-    def pruned(self, wanted: Collection[int]) -> Backbone:
-        """The same with only what the strides `wanted` need; a named network is cut when it is built."""
-        if self.space is None or self.genotype is None:
-            return self
-        return replace(self, genotype=prune(self.space, self.genotype, wanted))
-
-    def fabrics(self) -> dict[str, tuple[SearchSpace, Genotype]]:
-        """Its fabric as `"backbone"`, if it is one."""
-        if self.space is None or self.genotype is None:
-            return {}
-        return {BACKBONE: (self.space, self.genotype)}
-
-
-FABRIC_SPACES: dict[str, SearchSpace] = {
-    "fabric1": SearchSpace.backbone(10, num_layers=7, keep=3, num_nodes=2),
-    "fabric2": SearchSpace.backbone(10, num_layers=8, keep=5),
-    "fabric3": SearchSpace.backbone(12, num_layers=8, keep=5),
-}
-"""The paper's CNF backbones (section IV; layer counts of the released configurations)."""
-
-
-def fabric_backbone(space: SearchSpace) -> Backbone:
-    """A CNF backbone that keeps everything of its space."""
-    return Backbone(FABRIC, space, everything(space))
 
 
 @dataclass(frozen=True)
@@ -123,14 +60,14 @@ class Architecture:
         for part, genotype in self.genotypes.items():
             check_genotype(self.space, genotype, f"genotypes.{part}")
         check_features(self.backbone, self.feature_strides)
-        _check_partial(self)
         for part, channels in self.widths.items():
             _check_widths(self.space, channels, f"widths.{part}")
+        _check_partial(self)
         _check_shares(self)
 
     def channels(self, fabric: str) -> dict[int, int]:
         """Stride -> channels of a fabric: a part's, or the backbone's."""
-        return self.backbone.channels() if fabric == BACKBONE else _by_stride(self.space, self.widths[fabric])
+        return self.backbone.channels() if fabric == BACKBONE else by_stride(self.space, self.widths[fabric])
 
     def width_choices(self, fabric: str) -> dict[int, tuple[int, ...]]:
         """Stride -> the channels that a fabric may have there, ascending, of which it has the last."""
@@ -212,7 +149,7 @@ def supernet(
         backbone=backbone,
         space=space,
         genotypes=genotypes,
-        widths=dict.fromkeys(partition, _widest(space)),
+        widths=dict.fromkeys(partition, widest(space)),
         input_hw=input_hw,
         vector_dim=vector_dim,
         activation=activation,
@@ -234,14 +171,6 @@ def _check_partial(architecture: Architecture) -> None:
         if any(width % space.partial_channels for width in widths):
             found = f"is {space.partial_channels}, and {fabric} has {widths} channels"
             raise bad_field("partial_channels", found, "a divisor of all numbers of channels")
-
-
-def _widest(space: SearchSpace) -> tuple[int, ...]:
-    return tuple(space.channels(stride) for stride in space.strides)
-
-
-def _by_stride(space: SearchSpace, widths: tuple[int, ...]) -> dict[int, int]:
-    return dict(zip(space.strides, widths, strict=True))
 
 
 def _equal_shares(space: SearchSpace, genotype: Genotype) -> dict[int, tuple[float, ...]]:

@@ -15,16 +15,8 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from posefabric import documents
-from posefabric.architecture import (
-    STEM_STRIDE,
-    Activation,
-    Architecture,
-    Backbone,
-    check_features,
-    check_input,
-    check_parts,
-    check_vectors,
-)
+from posefabric.architecture import Activation, Architecture, check_features, check_input, check_parts, check_vectors
+from posefabric.backbone import STEM_STRIDE, Backbone
 from posefabric.errors import unknown_name
 from posefabric.genotype import Genotype, bad_field
 from posefabric.skeletons import Partition, Skeleton

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from posefabric import heatmaps
-from posefabric.config import Config, Optimization
+from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
 from posefabric.models.net import Net
+from posefabric.settings import Optimization
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from posefabric.config import (
+from posefabric.config import Config
+from posefabric.errors import unknown_name
+from posefabric.published import PUBLISHED, Recipe
+from posefabric.settings import (
     Augmentation,
     BackboneSettings,
-    Config,
     DataSettings,
     EvaluationSettings,
     FabricSettings,
@@ -15,8 +17,6 @@ from posefabric.config import (
     SearchSettings,
     TrainSettings,
 )
-from posefabric.errors import unknown_name
-from posefabric.published import PUBLISHED, Recipe
 from posefabric.skeletons import COCO17, LSP14
 from posefabric.space import BACKBONE_OPERATIONS
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from posefabric.architecture import Architecture, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import fabric_backbone
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.skeletons import COCO17, MPII16
 from posefabric.space import BACKBONE_OPERATIONS, ZERO, SearchSpace

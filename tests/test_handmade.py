@@ -12,7 +12,7 @@ import pytest
 from small_runs import small_config, small_supernet
 
 from posefabric import documents
-from posefabric.architecture import FABRIC_SPACES, Backbone, fabric_backbone
+from posefabric.backbone import FABRIC_SPACES, Backbone, fabric_backbone
 from posefabric.draw import draw_net
 from posefabric.errors import UserError
 from posefabric.handmade import HEADS, HandMade, read_description

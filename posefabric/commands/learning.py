@@ -29,11 +29,12 @@ from posefabric.commands.arguments import (
     reopen,
     write_text,
 )
-from posefabric.config import STRATEGY_NAMES, Config, override
+from posefabric.config import Config, override
 from posefabric.errors import UserError
 from posefabric.handmade import HEADS, Description, read_description
 from posefabric.methods import DERIVATIONS, told
 from posefabric.runs import SUPERNET_FILE, Run, next_output
+from posefabric.settings import STRATEGY_NAMES
 
 logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from posefabric import geometry
-from posefabric.config import IMAGENET_MEAN, IMAGENET_STD, Augmentation
 from posefabric.data.records import People
 from posefabric.data.transforms import Sample, make_sample
 from posefabric.errors import UserError
+from posefabric.settings import IMAGENET_MEAN, IMAGENET_STD, Augmentation
 
 Key = tuple[int, int]
 """What a sample is drawn from: (epoch, index of the person)."""

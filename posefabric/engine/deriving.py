@@ -7,7 +7,7 @@ import shutil
 
 from posefabric.architecture import Architecture
 from posefabric.checkpoints import load_tensors
-from posefabric.config import Config, SearchSettings
+from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.engine.bench import Bench
 from posefabric.engine.discretisation import discretise, keep_derived
@@ -16,6 +16,7 @@ from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit
 from posefabric.reporting import write_report
 from posefabric.runs import SUPERNET_FILE, Run
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import derivation, derive, file_name
 
 logger = logging.getLogger(__name__)

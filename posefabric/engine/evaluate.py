@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posefabric.config import Config, EvaluationSettings
+from posefabric.config import Config
 from posefabric.data.loader import Batch, evaluation_batches
 from posefabric.data.records import People, records
 from posefabric.data.sources import require_images
@@ -19,6 +19,7 @@ from posefabric.evaluation.suppression import Suppression, suppress
 from posefabric.models.net import Net
 from posefabric.optimization import loss_of
 from posefabric.predictor import crop_settings, infer_heatmaps, locate
+from posefabric.settings import EvaluationSettings
 
 Poses = tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]
 

@@ -10,7 +10,6 @@ import logging
 from typing import Any
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.engine.bench import Bench
 from posefabric.engine.discretisation import keep_derived
 from posefabric.engine.trial import Trial
@@ -18,6 +17,7 @@ from posefabric.errors import UserError
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
 from posefabric.runs import FROM_SCRATCH, Run
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import derive, file_name
 
 logger = logging.getLogger(__name__)

@@ -15,12 +15,13 @@ import torch
 from lightning_fabric import Fabric as Engine
 
 from posefabric.checkpoints import latest_checkpoint, save_checkpoint
-from posefabric.config import Config, Optimization
+from posefabric.config import Config
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
 from posefabric.errors import UserError
 from posefabric.progress import Progress
 from posefabric.runs import Run
+from posefabric.settings import Optimization
 
 logger = logging.getLogger(__name__)
 

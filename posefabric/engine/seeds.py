@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.evaluation.agreement import Agreement, SeedGroup, compare_seeds
 from posefabric.film import FILM
 from posefabric.runs import SUPERNET_FILE, Run
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import by_mixture, derive
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posefabric.architecture import FABRIC
+from posefabric.backbone import FABRIC
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People

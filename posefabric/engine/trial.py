@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 from posefabric.architecture import Architecture
-from posefabric.config import Optimization, SearchSettings
 from posefabric.engine.bench import Bench
 from posefabric.engine.inheritance import derived_net
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner
+from posefabric.settings import Optimization, SearchSettings
 from posefabric.strategies.perturbation import Judge
 
 

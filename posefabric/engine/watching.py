@@ -17,7 +17,6 @@ import torch
 from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.budget import budget_macs
-from posefabric.config import SearchSettings
 from posefabric.evaluation.agreement import skip_threshold
 from posefabric.film import FILM, FabricFrame, Frame, changed, kept_choices, read_film
 from posefabric.models.choices import choice_costs
@@ -26,6 +25,7 @@ from posefabric.models.mixing import SoftmaxMixing, softmax
 from posefabric.models.net import PoseNet, mixture
 from posefabric.models.operations import has_weights
 from posefabric.runs import Run
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import by_mixture, derive
 from posefabric.strategies.health import softmax_mixings_of
 

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from posefabric import documents
-from posefabric.architecture import FABRIC, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import FABRIC
 from posefabric.budget import budget_macs
 from posefabric.config import Config
 from posefabric.errors import UserError

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from posefabric.config import Count, Settings
+from posefabric.settings import Count, Settings
 
 
 class Arm(Settings):

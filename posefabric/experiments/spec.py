@@ -14,11 +14,12 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from posefabric import documents
 from posefabric.budget import checked_budget
-from posefabric.config import Config, Count, Settings, override
+from posefabric.config import Config, override
 from posefabric.errors import UserError, suggestion, unknown_name
 from posefabric.evaluation.persons import METRICS
 from posefabric.experiments.kinds import AnyArm, Arm, Grid, Random, Searched, Shared
 from posefabric.recipes import recipe
+from posefabric.settings import Count, Settings
 
 PRIMARY = (("A", "B"), ("A", "C"), ("A", "D"), ("A", "E"), ("A", "F"))
 """The contrasts that are named unless a specification names its own, where it has these arms."""

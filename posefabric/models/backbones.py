@@ -16,7 +16,7 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posefabric.architecture import FABRIC, Backbone
+from posefabric.backbone import FABRIC, Backbone
 from posefabric.errors import UserError, unknown_name
 from posefabric.models.fabric import Fabric
 from posefabric.models.mixing import CellWeights

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from posefabric.architecture import BACKBONE, FABRIC, STEM_STRIDE, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE, FABRIC, STEM_STRIDE
 from posefabric.genotype import CellChoice, Genotype, live_nodes, used_features, used_strides
 from posefabric.models.backbones import build_backbone
 from posefabric.models.cost import module_macs

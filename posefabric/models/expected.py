@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posefabric.architecture import BACKBONE, STEM_STRIDE
+from posefabric.backbone import BACKBONE, STEM_STRIDE
 from posefabric.models.choices import CellCosts, ChoiceCosts
 from posefabric.models.mixing import SoftmaxMixing
 from posefabric.models.net import PoseNet

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from posefabric.architecture import BACKBONE, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype, bad_field
 from posefabric.models.backbones import FabricBackbone, Features

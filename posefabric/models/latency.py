@@ -18,7 +18,8 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from posefabric import documents
-from posefabric.architecture import BACKBONE, FABRIC, STEM_STRIDE, Architecture, Backbone
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE, FABRIC, STEM_STRIDE, Backbone
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, live_nodes
 from posefabric.models.backbones import FabricBackbone, build_backbone

@@ -18,7 +18,8 @@ from typing import TypeVar
 
 import torch
 
-from posefabric.architecture import BACKBONE, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE
 from posefabric.errors import UserError
 from posefabric.handmade import Description, HandMade
 from posefabric.models.cost import count, module_macs

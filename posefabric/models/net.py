@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posefabric.architecture import BACKBONE, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE
 from posefabric.errors import UserError
 from posefabric.genotype import Genotype, used_features
 from posefabric.handmade import Description, HandMade

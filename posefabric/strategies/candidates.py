@@ -18,12 +18,12 @@ import torch
 from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.budget import budget_macs
-from posefabric.config import SearchSettings
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import ChoiceCosts, choice_costs
 from posefabric.models.cost import count
 from posefabric.models.net import mixed, softmax_mixings
 from posefabric.progress import Progress
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import derive
 from posefabric.strategies.genes import Genes, Genome
 from posefabric.strategies.protocol import Score

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from posefabric.architecture import Architecture
 from posefabric.budget import budget_macs, budget_nanoseconds
-from posefabric.config import SearchSettings
 from posefabric.models.choices import ChoiceCosts, choice_costs
 from posefabric.models.cost import count
 from posefabric.models.expected import ExpectedMacs
 from posefabric.models.latency import latency_costs, read_table
 from posefabric.models.net import PoseNet
+from posefabric.settings import SearchSettings
 
 TOLERANCE = 0.05
 """The width of the band below the budget, as a share of it (TAS)."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import ChoiceCosts
+from posefabric.settings import SearchSettings
 from posefabric.space import SearchSpace
 from posefabric.strategies.cost import budget_of, costs_in
 from posefabric.strategies.fitting import Budget, Kept, affordable, fit

@@ -12,7 +12,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from posefabric.architecture import BACKBONE, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype, used_features, used_strides
 from posefabric.models.choices import ChoiceCosts

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.data.loader import Batch
 from posefabric.models.mixing import GumbelMixing, Mixing
 from posefabric.models.net import gumbel_mixings
 from posefabric.optimization import heatmap_objective
+from posefabric.settings import SearchSettings
 from posefabric.strategies.gradient import FirstOrder
 from posefabric.strategies.protocol import StrategySetup
 

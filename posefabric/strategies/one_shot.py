@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.data.loader import Batch
 from posefabric.models.mixing import SampledMixing
 from posefabric.models.net import sampled_mixings
+from posefabric.settings import SearchSettings
 from posefabric.strategies.candidates import Contest, Pool, as_mixture, decided_shares
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
 

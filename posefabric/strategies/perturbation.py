@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.progress import Progress
+from posefabric.settings import SearchSettings
 from posefabric.strategies.protocol import Score
 
 Genotypes = dict[str, Genotype]

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from posefabric.config import SearchSettings
+from posefabric.settings import SearchSettings
 from posefabric.strategies.candidates import TRIES, Contest, Pool
 from posefabric.strategies.genes import Genes, Genome
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from posefabric.config import SearchSettings
 from posefabric.models.net import PoseNet
+from posefabric.settings import SearchSettings
 from posefabric.strategies.cost import ComputeTerm
 from posefabric.strategies.health import relative_entropy, softmax_mixings_of
 

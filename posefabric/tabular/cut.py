@@ -10,7 +10,8 @@ import functools
 import itertools
 from collections.abc import Mapping
 
-from posefabric.architecture import BACKBONE, Architecture, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import BACKBONE, fabric_backbone
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype, prune
 from posefabric.skeletons import COCO17, Partition

@@ -15,15 +15,7 @@ import numpy as np
 import torch
 
 from posefabric.architecture import Architecture
-from posefabric.config import (
-    Augmentation,
-    Config,
-    DataSettings,
-    EvaluationSettings,
-    SearchSettings,
-    TrainSettings,
-    override,
-)
+from posefabric.config import Config, override
 from posefabric.data.loader import Batch, evaluation_batches, training_batches
 from posefabric.data.memory import InMemory
 from posefabric.data.records import PersonRecord, records
@@ -34,6 +26,7 @@ from posefabric.evaluation.pck import pck
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner, heatmap_objective
 from posefabric.predictor import crop_settings, infer
+from posefabric.settings import Augmentation, DataSettings, EvaluationSettings, SearchSettings, TrainSettings
 from posefabric.skeletons import COCO17
 from posefabric.strategies import strategy
 from posefabric.strategies.derive import derive

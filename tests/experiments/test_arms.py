@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from small_runs import TINY
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.errors import UserError
 from posefabric.evaluation.agreement import random_mixture
 from posefabric.experiments.arms import Nets, derangement, search_config, train_config
 from posefabric.experiments.spec import Spec
 from posefabric.handmade import HandMade
 from posefabric.models.cost import count
+from posefabric.settings import SearchSettings
 from posefabric.skeletons import COCO17
 from posefabric.strategies.derive import derive
 

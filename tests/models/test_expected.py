@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from strategies_architecture import Search, searches, tiny_supernet
 
-from posefabric.architecture import Architecture, Backbone, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone, fabric_backbone
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import choice_costs
 from posefabric.models.cost import count

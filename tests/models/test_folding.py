@@ -12,7 +12,8 @@ from models.test_net import fill, images, open_up
 from strategies_architecture import Search, searches, tiny_supernet
 from torch import Tensor, nn
 
-from posefabric.architecture import Architecture, Backbone, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone, fabric_backbone
 from posefabric.genotype import CellChoice, Genotype, everything
 from posefabric.models.backbones import BACKBONES, STRIDES, build_backbone
 from posefabric.models.cost import count, module_macs

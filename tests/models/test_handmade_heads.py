@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from posefabric.architecture import FABRIC_SPACES, Backbone, fabric_backbone
+from posefabric.backbone import FABRIC_SPACES, Backbone, fabric_backbone
 from posefabric.handmade import HEADS as KINDS
 from posefabric.handmade import HandMade
 from posefabric.models.cost import count

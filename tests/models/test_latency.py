@@ -12,9 +12,9 @@ from small_runs import new_strategy, small_config, small_supernet, training_stre
 from strategies_architecture import tiny_supernet
 
 from posefabric import documents
-from posefabric.architecture import Architecture, Backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone
 from posefabric.commands import profile
-from posefabric.config import SearchSettings
 from posefabric.engine.calibration import calibrate
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype
@@ -22,6 +22,7 @@ from posefabric.models.choices import ChoiceCosts
 from posefabric.models.expected import ExpectedMacs
 from posefabric.models.latency import LatencyTable, latency_costs, read_table, timed_choices
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
+from posefabric.settings import SearchSettings
 from posefabric.skeletons import COCO17
 from posefabric.space import SearchSpace
 from posefabric.strategies.cost import cost_figures

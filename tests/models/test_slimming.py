@@ -13,8 +13,8 @@ from strategies_architecture import tiny_supernet
 from torch import Tensor, nn
 
 from posefabric import documents
-from posefabric.architecture import Architecture, Backbone, supernet
-from posefabric.config import SearchSettings
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone
 from posefabric.errors import UserError
 from posefabric.models.fabric import build_operation
 from posefabric.models.folding import folded
@@ -22,6 +22,7 @@ from posefabric.models.net import PoseNet, gumbel_mixings, mixture, softmax_mixi
 from posefabric.models.operations import OPERATIONS
 from posefabric.models.slimming import WidthMasks, slimmed
 from posefabric.predictor import inherit
+from posefabric.settings import SearchSettings
 from posefabric.skeletons import COCO17
 from posefabric.space import SearchSpace
 from posefabric.strategies.derive import derive

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies_architecture import Search, searches
 
-from posefabric.architecture import Architecture, Backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone
 from posefabric.errors import UserError
 from posefabric.handmade import HEADS, HandMade
 from posefabric.models.cost import count

@@ -15,14 +15,15 @@ from small_runs import JUDGE
 from strategies_architecture import tiny_supernet
 
 from posefabric import documents
-from posefabric.architecture import Architecture, Backbone, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone, fabric_backbone
 from posefabric.budget import budget_macs
-from posefabric.config import SearchSettings
 from posefabric.errors import UserError
 from posefabric.genotype import Genotype
 from posefabric.models.choices import ChoiceCosts, choice_costs
 from posefabric.models.cost import count
 from posefabric.models.net import mixed, softmax_mixings
+from posefabric.settings import SearchSettings
 from posefabric.skeletons import COCO17
 from posefabric.space import HEAD_OPERATIONS, SearchSpace
 from posefabric.strategies import cost as cost_module

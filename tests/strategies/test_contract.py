@@ -12,11 +12,12 @@ from small_runs import JUDGE, cpu_engine, new_strategy, same_state, small_config
 
 from posefabric import documents
 from posefabric.architecture import Architecture
-from posefabric.config import STRATEGY_NAMES, Config
+from posefabric.config import Config
 from posefabric.errors import UserError
 from posefabric.models.mixing import as_genotype
 from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit
+from posefabric.settings import STRATEGY_NAMES
 from posefabric.strategies import STRATEGIES, strategy
 from posefabric.strategies.derive import METHODS, derive
 from posefabric.strategies.one_shot import OneShot

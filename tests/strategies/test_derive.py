@@ -12,11 +12,11 @@ from small_runs import JUDGE, small_config
 from strategies_architecture import tiny_supernet
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.predictor import inherit
+from posefabric.settings import SearchSettings
 from posefabric.space import ZERO
 from posefabric.strategies.derive import (
     METHODS,

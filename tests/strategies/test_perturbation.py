@@ -14,13 +14,13 @@ from strategies_architecture import Search, searches, tiny_supernet
 
 from posefabric import documents
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.engine.inheritance import derived_net
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.methods import DERIVATIONS
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import METHODS, derive
 from posefabric.strategies.fitting import EXPECTED
 from posefabric.strategies.perturbation import Judge, by_removal, num_scores

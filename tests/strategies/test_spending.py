@@ -9,13 +9,14 @@ from functools import cache
 import pytest
 import torch
 
-from posefabric.architecture import BACKBONE, Architecture, Backbone, supernet
-from posefabric.config import SearchSettings
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import BACKBONE, Backbone
 from posefabric.errors import UserError
 from posefabric.models.choices import ChoiceCosts, choice_costs
 from posefabric.models.cost import Cost, count
 from posefabric.models.mixing import as_genotype
 from posefabric.models.net import softmax_mixings
+from posefabric.settings import SearchSettings
 from posefabric.skeletons import COCO17
 from posefabric.space import SearchSpace
 from posefabric.strategies import cost as cost_module
