@@ -114,6 +114,14 @@ class WeightLearner(Generic[N]):
         assert isinstance(net, type(self.bare_net))
         return net
 
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The loss at the run's precision, for gradients of other parameters than those the optimizer moves.
+
+        The net is the bare one: what an engine wraps allows no gradients but its own at mixed precision.
+        """
+        with self.engine.autocast():
+            return heatmap_objective(self.bare_net, batch, self.sigma_px)
+
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """One update. A gradient that overflows is left out and counted as `skipped`.
 

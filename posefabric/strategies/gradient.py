@@ -13,7 +13,7 @@ from posefabric.data.loader import Batch
 from posefabric.errors import UserError
 from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
-from posefabric.optimization import WeightLearner, heatmap_objective
+from posefabric.optimization import WeightLearner
 from posefabric.strategies.auxiliary import lend_skips
 from posefabric.strategies.health import health, leaders
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
@@ -102,7 +102,7 @@ class FirstOrder:
 
     def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss on the held-out persons, and its gradient with respect to alpha and beta."""
-        loss = heatmap_objective(self._weights.net, architecture_batch, self._weights.sigma_px)
+        loss = self._weights.loss(architecture_batch)
         return loss, torch.autograd.grad(loss, self._parameters)
 
     def _learn_weights(self, batch: Batch, step: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import zlib
 from statistics import fmean
 
@@ -13,6 +14,7 @@ from small_runs import JUDGE, cpu_engine, new_strategy, same_state, small_config
 from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.config import Config
+from posefabric.engine.loop import build_engine
 from posefabric.errors import UserError
 from posefabric.models.mixing import as_genotype
 from posefabric.models.net import PoseNet
@@ -64,6 +66,18 @@ def test_the_training_loss_falls(name: str) -> None:
     batches = training_stream(config, 4)
     losses = [learner.step(batches[step % 4], batches[(step + 1) % 4], step)["loss"] for step in range(32)]
     assert fmean(losses[-4:]) < 0.95 * fmean(losses[:4])
+
+
+@every_strategy
+def test_mixed_precision_learns_too(name: str) -> None:
+    """Gradients of alpha and beta are taken beside the engine's own, which it forbids on the net that it wraps."""
+    config = small_config("search.precision=bf16-mixed")
+    setup = StrategySetup(build_engine(config, config.search.precision), small_supernet(config), config, 2)
+    learner = STRATEGIES[name](setup)
+    weight_batch, architecture_batch = training_stream(config, 2)
+    figures = learner.step(weight_batch, architecture_batch, 0)
+    assert all(math.isfinite(value) for value in figures.values())
+    assert "skipped" not in figures
 
 
 @every_strategy
