@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.models.cost import module_macs
 from posefabric.models.folded import footprint
 from posefabric.models.folding import folded
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.recipes import recipe
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import derive
 
 RECIPES, METHODS, ROUNDS, WARM_UP = ("smoke", "mpii_mobilenetv2_p3"), ("argmax", "threshold"), 40, 5

@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 import torch
 
-from posefabric.architecture import Architecture, Backbone
+from posefabric.architecture import Architecture
 from posefabric.architecture import supernet as build_supernet
-from posefabric.config import SearchSettings
+from posefabric.backbone import Backbone
 from posefabric.models.cost import count
 from posefabric.models.mixing import SoftmaxMixing
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
+from posefabric.settings import SearchSettings
 from posefabric.skeletons import COCO17
 from posefabric.space import SearchSpace
 from posefabric.strategies.derive import derive

@@ -13,11 +13,11 @@ import sys
 
 import numpy as np
 
-from posefabric.config import DataSettings
 from posefabric.data.records import PersonRecord, records
 from posefabric.data.sources import open_people
 from posefabric.evaluation.figures import figures
 from posefabric.evaluation.predictions import of_persons
+from posefabric.settings import DataSettings
 
 
 def in_box(person: PersonRecord) -> np.ndarray:

@@ -11,8 +11,8 @@ The walk, in the order the data takes (`docs/walk.md`):
     engine          the loops that drive it all
 
 Descriptions come before the walk and need no torch: `skeletons`, `space`, `genotype`, `config`, `recipes`. What the
-command line offers (`commands`) is here under the same names, `posefabric data check` as `data_check`; everything is
-imported when first asked for.
+command line offers (`commands`) is here under the same names, `posefabric data check` as `data_check`, `posefabric
+experiment run` as `experiment_run`; everything is imported when first asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 _DATA_COMMANDS = ("check", "init", "view", "import_", "download", "synthesize")
 
+_EXPERIMENT_COMMANDS = ("run", "work", "table")
+
 _HOMES = {
     "COCO17": "skeletons",
     "MPII16": "skeletons",
@@ -30,6 +32,7 @@ _HOMES = {
     "SearchSpace": "space",
     "Genotype": "genotype",
     "Architecture": "architecture",
+    "HandMade": "handmade",
     "Config": "config",
     "UserError": "errors",
     "PoseNet": "models.net",
@@ -53,6 +56,7 @@ _HOMES = {
         "commands",
     ),
     **{f"data_{name.rstrip('_')}": f"commands:{name}" for name in _DATA_COMMANDS},
+    **{f"experiment_{name}": f"commands:{name}" for name in _EXPERIMENT_COMMANDS},
 }
 
 __all__ = list(_HOMES)

@@ -32,9 +32,23 @@ TREE, TENSORS, MANIFEST = "state.json", "state.safetensors", "manifest.json"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file; equal tensors give equal bytes."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, safetensors.torch.save(plain))
+    """A safetensors file; equal tensors give equal bytes. One that has several names is written under each."""
+    write_atomic(path, _tensor_bytes(tensors))
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the safetensors file that tensors would make."""
+    return hashlib.sha256(_tensor_bytes(tensors)).hexdigest()
+
+
+def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    plain: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, tensor in tensors.items():
+        found = tensor.detach().cpu().contiguous()
+        plain[name] = found.clone() if found.data_ptr() in written else found
+        written.add(found.data_ptr())
+    return safetensors.torch.save(plain)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

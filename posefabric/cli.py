@@ -38,8 +38,10 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.explain,
 )
 DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.view, commands.import_, commands.download)
+EXPERIMENT_COMMANDS = (commands.run, commands.work, commands.table)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+_EXPERIMENTS = "Arms x seeds under one recipe, compared."
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no messages but errors.")]
 
 
@@ -49,10 +51,11 @@ def build() -> typer.Typer:
     app.callback()(_describe)
     for command in COMMANDS:
         app.command(command.__name__.replace("_", "-"))(_printing(command))
-    data = typer.Typer(no_args_is_help=True, help="Datasets.")
-    for command in DATA_COMMANDS:
-        data.command(command.__name__.rstrip("_"))(_printing(command))
-    app.add_typer(data, name="data")
+    for name, about, group in (("data", "Datasets.", DATA_COMMANDS), ("experiment", _EXPERIMENTS, EXPERIMENT_COMMANDS)):
+        below = typer.Typer(no_args_is_help=True, help=about)
+        for command in group:
+            below.command(command.__name__.rstrip("_").replace("_", "-"))(_printing(command))
+        app.add_typer(below, name=name)
     return app
 
 
@@ -144,7 +147,7 @@ def _print(result: commands.Result, as_json: bool) -> None:
         output = {"output": str(result.output)} if result.output else {}
         print(json.dumps({**result.figures, **output}))
         return
-    for line in (*_table(result.figures), *result.lines):
+    for line in result.lines or _table(result.figures):
         print(line)
     if result.output is not None:
         print(result.output)

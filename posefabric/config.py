@@ -1,4 +1,4 @@
-"""The configuration of a run: every field once, with its unit and default; all mistakes are reported at once.
+"""The configuration of a run: all sections (`posefabric.settings`) in one; all mistakes are reported at once.
 
 A recipe (`posefabric.recipes`) gives a `Config`; a YAML file and `a.b=v` overrides change it; the run folder records
 the result whole. No torch here.
@@ -7,259 +7,26 @@ the result whole. No torch here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError
 
 from posefabric import documents
-from posefabric.architecture import FABRIC, FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
-from posefabric.budget import checked_budget
+from posefabric.architecture import Architecture
 from posefabric.errors import UserError
-from posefabric.skeletons import Skeleton
-from posefabric.space import BACKBONE_OPERATIONS, HEAD_OPERATIONS, SearchSpace
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
-DecodeMethod = Literal["dark", "soft-argmax", "quarter", "argmax"]
-"""How a heatmap's peak becomes a keypoint (`heatmaps.decode`)."""
-
-MAX_JSON = 10**9
-"""Bytes of the largest annotation file that is read unless a user allows more."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Settings(BaseModel):
-    """What all sections share: unknown keys are errors, values are checked, nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
-
-
-class FabricSettings(Settings):
-    """A fabric: the whole lens has `num_layers`; a head keeps the last `keep` of them, a backbone the first."""
-
-    num_layers: Count = 6
-    keep: Count = 3
-    base_channels: Count = 10
-    num_nodes: Count = 1
-    operations: tuple[str, ...] = HEAD_OPERATIONS
-    share_operations: bool = True
-    boundary: Literal["repeat", "omit"] = "repeat"
-    entries: Literal["first", "every"] = "first"
-
-    def head(self) -> SearchSpace:
-        return self._space(self.num_layers - self.keep, self.num_layers)
-
-    def backbone(self) -> SearchSpace:
-        return self._space(0, self.keep)
-
-    def _space(self, first: int, last: int) -> SearchSpace:
-        return SearchSpace(
-            num_layers=self.num_layers,
-            first_layer=first,
-            last_layer=last,
-            base_channels=self.base_channels,
-            num_nodes=self.num_nodes,
-            operations=self.operations,
-            share_operations=self.share_operations,
-            boundary=self.boundary,
-            entries=self.entries,
-        )
-
-
-class BackboneSettings(Settings):
-    """`name`: a network of `models.backbones`, `fabric1` to `fabric3`, or `fabric` as described by `fabric`.
-
-    `pretrained`: start from ImageNet weights, timm's or those of the local file `weights` (timm's names).
-    """
-
-    name: str = "mobilenetv2_100"
-    pretrained: bool = True
-    weights: Path | None = None
-    fabric: FabricSettings = FabricSettings(num_layers=8, keep=5, operations=BACKBONE_OPERATIONS)
-
-    def describe(self) -> Backbone:
-        if self.name in FABRIC_SPACES:
-            return fabric_backbone(FABRIC_SPACES[self.name])
-        if self.name == FABRIC:
-            return fabric_backbone(self.fabric.backbone())
-        return Backbone(self.name)
-
-
-class ModelSettings(Settings):
-    """The net. `parts` names a partition of the data's skeleton; `input_hw` is the crop in pixels."""
-
-    parts: str = "3"
-    input_hw: tuple[Count, Count] = (256, 256)
-    fabric: FabricSettings = FabricSettings()
-    vector_dim: Count = 8
-    activation: Literal["squash", "linear"] = "squash"
-    fusion: Literal["sum", "mean"] = "sum"
-
-    def supernet(self, skeleton: Skeleton, backbone: Backbone) -> Architecture:
-        """The architecture that keeps everything, for a skeleton."""
-        return supernet(
-            skeleton,
-            skeleton.partition(self.parts),
-            backbone,
-            self.fabric.head(),
-            self.input_hw,
-            vector_dim=self.vector_dim,
-            activation=self.activation,
-            fusion=self.fusion,
-        )
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How strongly training samples vary; probabilities are in [0, 1] and draws are uniform.
-
-    `rotation_deg` is the largest turn either way, `scale` the range of the factor on the box (above 1: a
-    smaller person), both as in the paper; the rotation's probability is its code's. `half_body_probability`:
-    only the upper or the lower body fills the crop. `colour` c: brightness, contrast and saturation each
-    times 1-c ... 1+c, hue turned by up to c x 45 degrees. `cutout_size`: the largest side of the blanked
-    rectangle as a share of the crop's; keypoints beneath it stay labelled.
-    """
-
-    flip_probability: Share = 0.5
-    rotation_deg: NotNegative = 45.0
-    rotation_probability: Share = 0.6
-    scale: tuple[Positive, Positive] = (0.7, 1.3)
-    half_body_probability: Share = 0.3
-    colour: Share = 0.2
-    cutout_probability: Share = 0.2
-    cutout_size: Share = 0.3
-
-    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class DataSettings(Settings):
-    """Crops and targets. `margin` grows the box (1.25: the person fills 80 %); `sigma_px` is in heatmap pixels.
-
-    `stretch_boxes` enlarges annotated boxes until they hold all labelled keypoints, as the paper's code does. It is off
-    because it looks at the answer: evaluated on such boxes a net seems better than it is, and detectors draw none.
-
-    `mean` and `std` normalise RGB in [0, 1]. `in_memory` keeps every photograph once read, in each worker.
-    `max_json` limits the size of annotation files, in bytes. `allow_truncated` accepts JPEG files that lack their end
-    marker and nothing else.
-    `synthetic_train` and `synthetic_val` count the embedded people, `synthetic_hw` is the size of their photographs,
-    `synthetic_variety` how hard they are (`SyntheticPeople`).
-    """
-
-    margin: Positive = 1.25
-    sigma_px: Positive = 2.0
-    stretch_boxes: bool = False
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
-    augmentation: Augmentation = Augmentation()
-    max_json: Count = MAX_JSON
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    in_memory: bool = False
-    allow_truncated: bool = False
-    synthetic_train: Count = 4096
-    synthetic_val: Count = 512
-    synthetic_hw: tuple[Count, Count] = (192, 160)
-    synthetic_variety: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
-class Optimization(Settings):
-    """How weights are trained: for `epochs`, or for `max_steps` where these are fewer.
-
-    `lr` falls by `schedule`: `"cosine"` to 0, or `"steps"` by `gamma` at `milestones`.
-
-    `milestones` and `warmup` are shares of all steps. `clip_norm` 0 and `ema_decay` 0 switch these off.
-    `precision`: `"32-true"` or `"bf16-mixed"`. Validation follows every `validate_every` epochs and the last. `leave`
-    says which weights a run ends with: those of the `"last"` step or of the `"best"` validation (by AP, else PCK).
-    """
-
-    epochs: Count = 200
-    max_steps: Count | None = None
-    batch_size: Count = 24
-    optimizer: Literal["adam", "adamw"] = "adam"
-    lr: Positive = 1e-3
-    weight_decay: NotNegative = 0.0
-    schedule: Literal["cosine", "steps", "constant"] = "steps"
-    milestones: tuple[Share, ...] = (0.45, 0.6, 0.75)
-    gamma: Share = 0.25
-    warmup: Share = 0.0
-    clip_norm: NotNegative = 0.0
-    ema_decay: Share = 0.0
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    validate_every: Count = 1
-    leave: Literal["last", "best"] = "last"
-
-
-class SearchSettings(Optimization):
-    """The search. Bilevel strategies hold out `architecture_share` of the training persons for alpha and beta.
-
-    `architecture_schedule`: `"same"` lets `architecture_lr` fall with the weights' rate (the paper, but for Ours-3).
-    `warmup_architecture`: the share of all steps in which the weights learn alone.
-
-    Two terms may join the loss from which alpha and beta learn; 0 switches them off. `entropy` is the weight of their
-    mean entropy (1 for equal mixtures) in the last step; it is 0 up to half of the steps and rises linearly from there.
-    `beta_decay` is the weight of the sum of logsumexp(alpha) over all edges in the last step, linear from 0.
-
-    Strategies that draw do so at a `temperature` that falls linearly from the first to the last step.
-
-    `derive` says how the found mixture becomes a net: `threshold` keeps choices whose share of their mixture is above
-    `threshold`; `argmax` keeps the strongest operation per edge and the `max_inputs` strongest inputs per cell; `path`
-    keeps the likeliest path alone. With a `budget` (MACs such as `150M`, or a share of the supernet's such as `60%`) it
-    keeps as much as that pays.
-
-    `cost_objective` steers the expected MACs E during the search, with the weight `cost_weight`: `band` adds
-    log(E / budget) above the budget and -log(E / 0.95 budget) below 95 % of it (TAS), `weighted` adds E as a share of
-    the supernet's MACs; `none` adds nothing.
-
-    `recalibration_batches` of training persons give a derived net the statistics of its norms; 0 keeps the supernet's.
-    """
-
-    strategy: str = "sync"
-    architecture_lr: Positive = 1e-3
-    architecture_schedule: Literal["constant", "same"] = "constant"
-    architecture_weight_decay: NotNegative = 0.0
-    architecture_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    warmup_architecture: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    entropy: NotNegative = 0.0
-    beta_decay: NotNegative = 0.0
-    temperature: tuple[Positive, Positive] = (10.0, 0.1)
-    derive: str = "threshold"
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    max_inputs: Count = 2
-    budget: Annotated[str, AfterValidator(checked_budget)] | None = None
-    cost_objective: Literal["none", "band", "weighted"] = "none"
-    cost_weight: NotNegative = 2.0
-    recalibration_batches: Annotated[int, Field(ge=0)] = 16
-
-    @field_validator("cost_objective")
-    @classmethod
-    def _check_band(cls, objective: str, others: ValidationInfo) -> str:
-        if objective == "band" and others.data.get("budget") is None:
-            raise ValueError("a band needs a budget, such as search.budget=60%")
-        return objective
-
-
-class EvaluationSettings(Settings):
-    """How heatmaps become keypoints, and keypoints results.
-
-    `flip_test` averages with the mirrored crop. Detected boxes below `box_threshold` are not looked at. `suppression`
-    removes a person whose OKS with a better one of the same image is above `suppression_oks` (`"hard"`), lowers its
-    score (`"soft"`), or neither (`"none"`). The defaults are those of the paper's code.
-    """
-
-    batch_size: Count = 32
-    decode: DecodeMethod = "quarter"
-    flip_test: bool = False
-    box_threshold: Share = 0.0
-    suppression: Literal["hard", "soft", "none"] = "hard"
-    suppression_oks: Share = 0.9
+from posefabric.handmade import HandMade
+from posefabric.settings import (
+    BackboneSettings,
+    DataSettings,
+    EvaluationSettings,
+    ModelSettings,
+    SearchSettings,
+    Settings,
+    TrainSettings,
+)
 
 
 class Config(Settings):
@@ -271,12 +38,17 @@ class Config(Settings):
     backbone: BackboneSettings = BackboneSettings()
     data: DataSettings = DataSettings()
     search: SearchSettings = SearchSettings()
-    train: Optimization = Optimization()
+    train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def data_form(self) -> dict[str, Any]:
         """Plain data, as recorded in a run folder."""
         return self.model_dump(mode="json")
+
+    def with_net(self, net: Architecture | HandMade) -> Config:
+        """The same with what an architecture decides."""
+        decided = {key: getattr(net, key) for key in ("input_hw", "vector_dim", "activation", "fusion")}
+        return self.model_copy(update={"model": self.model.model_copy(update=decided)})
 
 
 def read_config(path: Path, base: Config) -> Config:

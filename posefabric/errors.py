@@ -57,6 +57,11 @@ CODES: dict[str, Code] = {
         "Nothing connects the features to the output after pruning.",
         "Keep at least one input per cell on a path from a feature to the output.",
     ),
+    "bad-latency": Code(
+        BAD_DATA,
+        "A latency table is malformed or does not hold what a search space may keep.",
+        "Measure it for this supernet: posefabric profile RUN|ARCHITECTURE|RECIPE --calibrate --output FILE.",
+    ),
     "bad-annotation": Code(
         BAD_DATA,
         "An annotation file is not COCO keypoint JSON or contradicts itself.",
@@ -117,6 +122,11 @@ CODES: dict[str, Code] = {
         INPUT_OUTPUT,
         "Pretrained weights are asked for and are not on this machine.",
         "Give a local file (backbone.weights=FILE) or set backbone.pretrained=false.",
+    ),
+    "missing-package": Code(
+        USAGE,
+        "A command needs a package that is not installed.",
+        "Install the extra that the message names.",
     ),
     "diverged": Code(
         BAD_DATA,

@@ -124,6 +124,12 @@ def used_features(space: SearchSpace, genotype: Genotype) -> tuple[int, ...]:
     return tuple(stride for stride in space.input_strides if feature_name(stride) in origins)
 
 
+def used_scales(space: SearchSpace, genotype: Genotype) -> tuple[int, ...]:
+    """Strides of the maps that a genotype computes or reads."""
+    sites = [site for site in space.sites() if site.name in genotype.cells]
+    return tuple(sorted({site.stride for site in sites} | set(used_features(space, genotype))))
+
+
 def used_strides(space: SearchSpace, genotypes: Mapping[str, Genotype]) -> tuple[int, ...]:
     """Strides of the feature maps that some part reads."""
     used = {stride for genotype in genotypes.values() for stride in used_features(space, genotype)}

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from posefabric.config import DecodeMethod
 from posefabric.errors import unknown_name
+from posefabric.settings import DecodeMethod
 
 
 def encode(

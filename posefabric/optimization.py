@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,12 +17,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from posefabric import heatmaps
-from posefabric.config import Config, Optimization
+from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net
+from posefabric.settings import Optimization
 
 logger = logging.getLogger(__name__)
+
+N = TypeVar("N", bound=Net)
+
+Objective = Callable[[Callable[[Tensor], Tensor], Batch, float], Tensor]
+"""The loss of a net on a batch, given sigma in heatmap pixels."""
 
 PATIENCE = 10
 """How many gradients in a row may overflow before a run has diverged."""
@@ -30,7 +36,11 @@ PATIENCE = 10
 
 def heatmap_objective(net: Callable[[Tensor], Tensor], batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
     """The loss of a net on a batch: its heatmaps against Gaussians of `sigma_px` heatmap pixels."""
-    predicted = net(batch.images)
+    return loss_of(net(batch.images), batch, sigma_px)
+
+
+def loss_of(predicted: Float[Tensor, "B K h w"], batch: Batch, sigma_px: float) -> Float[Tensor, ""]:
+    """The loss of heatmaps that a net predicted for a batch."""
     (height, width), (h, w) = batch.images.shape[-2:], predicted.shape[-2:]
     target, weights = heatmaps.encode(batch.keypoints_xy, batch.visibility, (height, width), (h, w), sigma_px)
     return heatmaps.heatmap_loss(predicted.float(), target, weights)
@@ -66,18 +76,18 @@ def weight_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> li
     ]
 
 
-class WeightLearner:
+class WeightLearner(Generic[N]):
     """Gradient descent on a net's weights, with schedule, clipping and moving average as configured.
 
     `architecture_groups` are further optimizer groups that learn in the same step; with `scheduled` their rate
     starts at `first_lr` and falls with the weights', without it stays at `lr`. `penalty` (step -> scalar) joins the
-    loss that is minimised, not the one that is reported.
+    loss that is minimised, not the one that is reported; `objective` takes the place of the heatmap loss in both.
     """
 
     def __init__(
         self,
         engine: Engine,
-        net: PoseNet,
+        net: N,
         config: Config,
         settings: Optimization,
         num_steps: int,
@@ -88,6 +98,7 @@ class WeightLearner:
         self.skipped = 0
         self._rate_factor = 1.0
         self.pieces = 1  # in how many a batch is worked through
+        self.objective: Objective = heatmap_objective
         self.penalty: Callable[[int], Tensor] | None = None
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = weight_groups(net.weights(), settings.weight_decay)
@@ -99,10 +110,10 @@ class WeightLearner:
         self.average = AveragedModel(net, multi_avg_fn=average, use_buffers=True) if settings.ema_decay else None
 
     @property
-    def best_net(self) -> PoseNet:
+    def best_net(self) -> N:
         """The net to evaluate and keep: the moving average where there is one."""
         net = self.bare_net if self.average is None else self.average.module
-        assert isinstance(net, PoseNet)
+        assert isinstance(net, type(self.bare_net))
         return net
 
     def rate(self, step: int) -> float:
@@ -112,6 +123,14 @@ class WeightLearner:
     def slow_down(self, factor: float) -> None:
         """Multiply all learning rates by a factor, from the next step on."""
         self._rate_factor = factor
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The loss at the run's precision, for gradients of other parameters than those the optimizer moves.
+
+        The net is the bare one: what an engine wraps allows no gradients but its own at mixed precision.
+        """
+        with self.engine.autocast():
+            return heatmap_objective(self.bare_net, batch, self.sigma_px)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """One update. A gradient that overflows is left out and counted as `skipped`.
@@ -151,7 +170,7 @@ class WeightLearner:
         value, count = 0.0, len(batch.images)
         for piece in batch.pieces(-(-count // self.pieces)):
             share = len(piece.images) / count
-            loss = heatmap_objective(self.net, piece, self.sigma_px)
+            loss = self.objective(self.net, piece, self.sigma_px)
             value += share * checked_loss(loss, step, rate)
             self.engine.backward(share * loss if self.pieces > 1 else loss)
         if self.penalty is not None:

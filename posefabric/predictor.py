@@ -5,6 +5,7 @@ A `Predictor` is a trained net with all it needs to see: the crop, the normalisa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from posefabric import draw, geometry, heatmaps
-from posefabric.architecture import Architecture
 from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
 from posefabric.data.images import read_image
@@ -25,12 +25,15 @@ from posefabric.data.records import Image, PersonRecord
 from posefabric.data.transforms import make_sample
 from posefabric.errors import UserError
 from posefabric.evaluation.predictions import CONFIDENT, Predictions, to_coco_results
-from posefabric.models.net import PoseNet
-from posefabric.runs import Run
+from posefabric.handmade import Description
+from posefabric.models.net import Net, build
+from posefabric.runs import FROM_SCRATCH, Run, read_record
 from posefabric.skeletons import Skeleton
 
+logger = logging.getLogger(__name__)
 
-def crop_settings(config: Config, architecture: Architecture, *, augmented: bool) -> CropSettings:
+
+def crop_settings(config: Config, architecture: Description, *, augmented: bool) -> CropSettings:
     """How persons are shown to a net: its own input size, the configuration's margin, colours and augmentation."""
     return CropSettings(
         input_hw=architecture.input_hw,
@@ -42,14 +45,28 @@ def crop_settings(config: Config, architecture: Architecture, *, augmented: bool
 
 
 @torch.inference_mode()
-def infer(net: PoseNet, batch: Batch, config: Config) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
+def infer(net: Net, batch: Batch, config: Config) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
     """Keypoints in image pixels and their scores; torch ends here. The net must be in eval mode."""
+    return locate(infer_heatmaps(net, batch, config), batch, config)
+
+
+@torch.inference_mode()
+def infer_heatmaps(net: Net, batch: Batch, config: Config) -> Float[Tensor, "B K h w"]:
+    """What a net in eval mode sees in a batch; with the flip test, the mean with what it sees in the mirror."""
     images = batch.images.contiguous(memory_format=torch.channels_last)
-    maps = net(images)
+    maps: Tensor = net(images)
     if config.evaluation.flip_test:
         mirrored = net(images.flip(-1))
         maps = (maps + heatmaps.flip_heatmaps(mirrored, net.architecture.skeleton.flip_permutation)) / 2
-    input_hw = (images.shape[2], images.shape[3])
+    return maps
+
+
+@torch.inference_mode()
+def locate(
+    maps: Float[Tensor, "B K h w"], batch: Batch, config: Config
+) -> tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]:
+    """The keypoints of heatmaps, in pixels of the images that the batch was cut from, and their scores."""
+    input_hw = (batch.images.shape[2], batch.images.shape[3])
     found, scores = heatmaps.decode(maps, input_hw, config.evaluation.decode, config.data.sigma_px)
     crop_to_image = batch.crop_to_image.cpu().double().numpy()
     points = found.cpu().double().numpy()
@@ -100,7 +117,7 @@ class Poses:
 class Predictor:
     """A trained net and how it is to be used; `threshold` is the score from which on a keypoint is visible."""
 
-    def __init__(self, net: PoseNet, config: Config, device: str = "cpu", threshold: float = CONFIDENT) -> None:
+    def __init__(self, net: Net, config: Config, device: str = "cpu", threshold: float = CONFIDENT) -> None:
         self.net = net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config, self.device, self.threshold = config, device, threshold
 
@@ -142,11 +159,28 @@ class Predictor:
 def load(path: str | Path) -> Predictor:
     """Open a run folder; it needs nothing beside it. Raises `UserError` for anything that is no finished run."""
     run = Run(Path(path))
-    net = PoseNet(run.architecture())
-    recalibrated = load_tensors(run.norms_file) if run.norms_file.is_file() else {}
-    inherit(net, load_tensors(run.path / "weights.safetensors") | recalibrated)
+    require_weights(run.path)
+    described = run.description()
+    net = heir(described, kept_weights(run, described), widen="derived" in run.record)
     on_gpu = run.config.accelerator != "cpu" and torch.cuda.is_available()
     return Predictor(net, run.config, "cuda" if on_gpu else "cpu", visible_threshold(run))
+
+
+def require_weights(folder: Path) -> None:
+    """Raise `UserError("bad-weights")` where the net of a run folder has none: a search with partial channels."""
+    file = folder / "run.json"
+    if file.is_file() and read_record(file).get(FROM_SCRATCH):
+        found = f"{folder} was searched with partial channels: the net it derived has no weights"
+        todo = f"train it from scratch: posefabric train DATA --architecture {folder}"
+        raise UserError("bad-weights", found, "a run that trained it", todo)
+
+
+def kept_weights(run: Run, described: Description) -> dict[str, Tensor]:
+    """The weights of a run: those that its own net was measured with, or for another net those of the search."""
+    weights = load_tensors(run.path / "weights.safetensors")
+    if run.own_tensors_file.is_file() and run.description() == described:
+        weights |= load_tensors(run.own_tensors_file)
+    return weights
 
 
 def visible_threshold(run: Run) -> float:
@@ -155,19 +189,48 @@ def visible_threshold(run: Run) -> float:
     return CONFIDENT if calibrated is None else calibrated
 
 
-def inherit(net: PoseNet, state: Mapping[str, Tensor]) -> None:
+def heir(described: Description, state: Mapping[str, Tensor], *, widen: bool) -> Net:
+    """A net with the weights of the same names (`inherit`); where there are none, the same random ones every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build(described)
+    inherit(net, state, widen=widen)
+    return net
+
+
+def inherit(net: Net, state: Mapping[str, Tensor], *, widen: bool = False) -> tuple[str, ...]:
     """Give a net the weights of the same names, as a derived net has them from its supernet.
 
-    Raises `UserError("bad-weights")` naming the first tensor that is missing or has another shape.
+    A fabric that is narrower takes the leading channels. One that is wider is an error, or with `widen` its further
+    channels stay as they are, and a lateral convolution that was none passes on what it reads; the names of the tensors
+    that have more channels are returned. Raises `UserError("bad-weights")` naming the first tensor that is missing or
+    has another shape.
     """
-    wanted = net.state_dict()
-    for name, tensor in wanted.items():
+    inherited, widened = net.state_dict(), []
+    if widen:
+        state = {name: _passing_on(tensor) for name, tensor in inherited.items() if ".laterals." in name} | dict(state)
+    for name, tensor in inherited.items():
         if name not in state:
             raise UserError("bad-weights", f"the weights have no tensor {name}", "weights of this architecture")
-        if state[name].shape != tensor.shape:
-            found = f"{name} has the shape {tuple(state[name].shape)}"
+        given, axes = state[name], net.width_axes(name)
+        changed = [axis for axis, sizes in enumerate(zip(given.shape, tensor.shape, strict=False)) if len({*sizes}) > 1]
+        wider = any(given.shape[axis] < tensor.shape[axis] for axis in changed)
+        if given.ndim != tensor.ndim or not set(changed) <= set(axes) or (wider and not widen):
+            found = f"{name} has the shape {tuple(given.shape)}"
             raise UserError("bad-weights", found, f"{tuple(tensor.shape)}, that of the architecture")
-    net.load_state_dict({name: state[name] for name in wanted})
+        leading = tuple(slice(min(sizes)) for sizes in zip(given.shape, tensor.shape, strict=True))
+        inherited[name] = tensor.clone()
+        inherited[name][leading] = given[leading]
+        widened += [name] * wider
+    net.load_state_dict(inherited)
+    if widened:
+        logger.warning("wider than the weights it inherits, further channels are untrained: %d tensors", len(widened))
+    return tuple(widened)
+
+
+def _passing_on(lateral: Tensor) -> Tensor:
+    """The weight or the bias of a 1x1 convolution that leaves channels as they are, as many as it has."""
+    return torch.eye(*lateral.shape[:2], device=lateral.device)[..., None, None] if lateral.ndim > 1 else 0 * lateral
 
 
 def _person(box_xyxy: Float[np.ndarray, "4"], num_keypoints: int) -> PersonRecord:

@@ -10,18 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from posefabric.architecture import Architecture
-from posefabric.config import (
+from posefabric.config import Config, override
+from posefabric.genotype import CellChoice, Genotype
+from posefabric.settings import (
     Augmentation,
     BackboneSettings,
-    Config,
     DataSettings,
     EvaluationSettings,
     FabricSettings,
     ModelSettings,
     SearchSettings,
-    override,
 )
-from posefabric.genotype import CellChoice, Genotype
 from posefabric.skeletons import COCO17, MPII16, Skeleton
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from posefabric.config import (
+from posefabric.config import Config
+from posefabric.errors import unknown_name
+from posefabric.published import PUBLISHED, Recipe
+from posefabric.settings import (
     Augmentation,
     BackboneSettings,
-    Config,
     DataSettings,
     EvaluationSettings,
     FabricSettings,
     ModelSettings,
-    Optimization,
     SearchSettings,
+    TrainSettings,
 )
-from posefabric.errors import unknown_name
-from posefabric.published import PUBLISHED, Recipe
 from posefabric.skeletons import COCO17, LSP14
 from posefabric.space import BACKBONE_OPERATIONS
 
@@ -34,7 +34,7 @@ def smoke() -> Recipe:
         backbone=_small_fabric(1),
         data=DataSettings(sigma_px=1.0, synthetic_train=128, synthetic_val=32),
         search=SearchSettings(**fast, derive="argmax"),
-        train=Optimization(**fast),
+        train=TrainSettings(**fast),
     )
     return Recipe("a minute on two cores, for trying a set-up", COCO17, config)
 
@@ -46,7 +46,7 @@ def base() -> Recipe:
         model=ModelSettings(parts="3", input_hw=(256, 192)),
         backbone=BackboneSettings(name="mobilenetv2_100", pretrained=False),
         search=SearchSettings(**settings, warmup=0.05, clip_norm=5.0, epochs=50, architecture_lr=3e-3, derive="argmax"),
-        train=Optimization(**settings, warmup=0.05, clip_norm=5.0, epochs=210, ema_decay=0.9998, validate_every=10),
+        train=TrainSettings(**settings, warmup=0.05, clip_norm=5.0, epochs=210, ema_decay=0.9998, validate_every=10),
         evaluation=EvaluationSettings(decode="dark", flip_test=True),
     )
     return Recipe("the default: mobilenetv2_100 from scratch, 256 x 192", COCO17, config)
@@ -81,7 +81,7 @@ def demo() -> Recipe:
             synthetic_variety=0.2,
         ),
         search=SearchSettings(**settings, epochs=1, batch_size=32, architecture_lr=5e-3, derive="argmax"),
-        train=Optimization(**settings, epochs=4, batch_size=16, precision="bf16-mixed", validate_every=2),
+        train=TrainSettings(**settings, epochs=4, batch_size=16, precision="bf16-mixed", validate_every=2),
         evaluation=EvaluationSettings(decode="dark"),
     )
     return Recipe("the demonstration on synthetic people", COCO17, config)
@@ -103,7 +103,7 @@ def lspet() -> Recipe:
         backbone=BackboneSettings(name="resnet18", pretrained=False),
         data=DataSettings(sigma_px=1.5, augmentation=Augmentation(half_body_probability=0.1), in_memory=True),
         search=SearchSettings(**settings, epochs=2, lr=2e-3, architecture_lr=5e-3, derive="argmax"),
-        train=Optimization(**settings, epochs=25, lr=2e-3, ema_decay=0.998, validate_every=5),
+        train=TrainSettings(**settings, epochs=25, lr=2e-3, ema_decay=0.998, validate_every=5),
         evaluation=EvaluationSettings(decode="dark", flip_test=True),
     )
     return Recipe("LSPet photographs, resnet18 from scratch, 96 x 96", LSP14, config)

@@ -1,7 +1,8 @@
 """The run folder: what a run is made from, what it measured, and what it leaves; every file is written whole or not.
 
-`run.json` says what was run and on what; `metrics.jsonl` holds one object per logged step; `architecture.json` and
-`weights.safetensors` hold neither times nor paths; `checkpoints/` holds what a resume needs (`posefabric.checkpoints`).
+`run.json` says what was run and on what; `metrics.jsonl` holds one object per logged step, `search.jsonl` the film of a
+search (`posefabric.film`); `architecture.json` and `weights.safetensors` hold neither times nor paths; `checkpoints/`
+holds what a resume needs (`posefabric.checkpoints`).
 No torch here.
 """
 
@@ -25,15 +26,24 @@ from typing import Any
 from filelock import FileLock
 
 from posefabric import documents
-from posefabric.architecture import Architecture, read_architecture
+from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.errors import UserError
+from posefabric.handmade import Description, HandMade, read_description
 from posefabric.locks import LOCK_FILES, hold
 
 FORMAT = 1
 
+METRICS = "metrics.jsonl"
+
 SEALED = "sha256"
 """The key of `run.json` that holds the digests of what a run left."""
+
+FROM_SCRATCH = "from_scratch"
+"""The key of `run.json` that says that the derived net of a search has no weights."""
+
+SUPERNET_FILE = "supernet.json"
+"""The mixture that a search found, beside the derived `architecture.json`; `weights.safetensors` fits it."""
 
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
@@ -107,33 +117,42 @@ class Run:
         if self._lock is not None:
             self._lock.release(force=True)
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Append one object to `metrics.jsonl`."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    def log(self, row: Mapping[str, Any], name: str = METRICS) -> None:
+        """Append one object to a JSONL file of the run folder."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """Every logged row, in order; a last line that a crash cut short is none."""
-        file = self.path / "metrics.jsonl"
+        file = self.path / name
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
         return [_object(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
-    def cut_rows(self, step: int) -> None:
+    def cut_rows(self, step: int, name: str = METRICS) -> None:
         """Forget rows logged after a checkpoint's step."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        kept = [row for row in self.rows(name) if row["step"] <= step]
+        write_atomic(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
 
-    def save_architecture(self, architecture: Architecture, name: str = "architecture.json") -> None:
+    def save_architecture(self, architecture: Description, name: str = "architecture.json") -> None:
         file = self.path / name
         make_folder(file.parent)
         write_atomic(file, documents.to_json(architecture))
 
     def architecture(self, name: str = "architecture.json") -> Architecture:
-        return read_architecture(self.path / name)
+        """What a search left, or a training of it; a hand-made net raises `UserError("bad-architecture")`."""
+        described = self.description(name)
+        if isinstance(described, HandMade):
+            found = f"{self.path / name} describes a hand-made net ({described.head})"
+            raise UserError("bad-architecture", found, "fabrics, as a search leaves them")
+        return described
+
+    def description(self, name: str = "architecture.json") -> Description:
+        """Whatever net the run holds."""
+        return read_description(self.path / name)
 
     @property
-    def norms_file(self) -> Path:
-        """Where the recalibrated norms of the net derived last are, if there are any: beside its architecture."""
+    def own_tensors_file(self) -> Path:
+        """What the net derived last has of its own, if anything: norms, or once tuned all weights."""
         return self.path / "architectures" / f"{self.record.get('derived')}.safetensors"
 
     def figures(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ the last. No torch here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -63,6 +64,12 @@ class SearchSpace:
     from the same scale, or at a new bottom cell from the finer one; `"omit"` has real neighbours only. `entries`: the
     features are read by the `"first"` kept layer (the paper), or by `"every"` one, so that a cell may do without the
     layers before it: then the number of cells is chosen too, and with it which stage of the backbone feeds a fabric.
+    `auxiliary_skip`: while a search learns, every edge also passes on its input, by less and less (DARTS-).
+    `partial_channels` K: in a supernet operations see one of K channels, the others pass by, and channels are shuffled
+    (PC-DARTS); derived nets have K = 1 and inherit nothing.
+    `width_multipliers`: the widths that a scale may have, as multiples of the channels above, ascending; a supernet is
+    as wide as the last, and with several of them a search chooses one per fabric and scale.
+    `share_parts`: all parts of the body have one alpha and one beta between them, so a search finds the same for all.
     """
 
     num_layers: int
@@ -75,6 +82,10 @@ class SearchSpace:
     boundary: Literal["repeat", "omit"] = "repeat"
     strides: tuple[int, ...] = (4, 8, 16, 32)
     entries: Literal["first", "every"] = "first"
+    auxiliary_skip: Literal["none", "linear", "cosine"] = "none"
+    partial_channels: int = 1
+    width_multipliers: tuple[float, ...] = (1.0,)
+    share_parts: bool = False
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -83,6 +94,7 @@ class SearchSpace:
             ("num_layers", self.num_layers, 1),
             ("base_channels", self.base_channels, 1),
             ("num_nodes", self.num_nodes, 1),
+            ("partial_channels", self.partial_channels, 1),
         ):
             if value < least:
                 raise UserError("bad-space", f"{name} is {value}", f"at least {least}")
@@ -101,6 +113,14 @@ class SearchSpace:
                 f"operations are {self.operations}",
                 "distinct names, one besides 'zero' at least",
             )
+        multipliers = self.width_multipliers
+        if not multipliers or multipliers[0] <= 0 or any(a >= b for a, b in itertools.pairwise(multipliers)):
+            raise UserError("bad-space", f"width_multipliers are {multipliers}", "numbers above 0, ascending")
+        if self.several_widths and self.partial_channels > 1:
+            found = f"partial_channels is {self.partial_channels} with several width_multipliers"
+            raise UserError(
+                "bad-space", found, "one of the two: where channels are shuffled, no width is the first of them"
+            )
 
     @staticmethod
     def head(base_channels: int, *, num_layers: int = 6, keep: int = 3, num_nodes: int = 1) -> SearchSpace:
@@ -112,6 +132,10 @@ class SearchSpace:
         """The paper's CNF backbone: the first `keep` layers, all six operations."""
         return SearchSpace(num_layers, 0, keep, base_channels, num_nodes, BACKBONE_OPERATIONS)
 
+    def deployed(self) -> SearchSpace:
+        """The same without what is lent to a search alone."""
+        return replace(self, auxiliary_skip="none", partial_channels=1)
+
     @property
     def input_strides(self) -> tuple[int, ...]:
         """The feature maps a fabric may read: all scales, or the stem's alone where layer 0 is kept."""
@@ -122,8 +146,18 @@ class SearchSpace:
         """The edges of a cell, (from node, to node), in the order of their alphas; node 0 is the cell's input."""
         return tuple((i, j) for j in range(1, self.num_nodes + 1) for i in range(j))
 
+    @property
+    def several_widths(self) -> bool:
+        """Whether widths are chosen."""
+        return len(self.width_multipliers) > 1
+
     def channels(self, stride: int) -> int:
-        return self.base_channels * stride
+        """Those of a supernet: the widest."""
+        return max(1, round(self.width_multipliers[-1] * self.base_channels * stride))
+
+    def widths(self, widest: int) -> tuple[int, ...]:
+        """The channels that a scale may have whose widest choice has `widest`, ascending."""
+        return tuple(max(1, round(widest * m / self.width_multipliers[-1])) for m in self.width_multipliers)
 
     def layer_strides(self, layer: int) -> tuple[int, ...]:
         """The scales that have a cell in a layer of the lens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from lightning_fabric import Fabric as Engine
 from torch import Tensor, nn
 
+from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.config import Config, override
 from posefabric.data.loader import Batch
@@ -22,6 +24,7 @@ from posefabric.predictor import crop_settings
 from posefabric.recipes import recipe
 from posefabric.skeletons import COCO17
 from posefabric.strategies import STRATEGIES
+from posefabric.strategies.perturbation import Judge
 from posefabric.strategies.protocol import Strategy, StrategySetup
 
 TINY = (
@@ -38,6 +41,10 @@ TINY = (
     "train.batch_size=4",
     "search.optimizer=adamw",
     "train.optimizer=adamw",
+    "search.candidates=3",
+    "search.population=2",
+    "search.evaluations=3",
+    "search.recalibration_batches=2",
 )
 """What makes the recipe `smoke` a run of a second."""
 
@@ -91,6 +98,15 @@ def new_strategy(
     """A strategy as a search builds it, all random numbers drawn from the configuration's seed."""
     torch.manual_seed(config.seed)
     return STRATEGIES[name](StrategySetup(cpu_engine(), small_supernet(config), config, num_steps, initialise))
+
+
+def arbitrary(architecture: Architecture) -> float:
+    """A score that follows no rule, the same for the same net."""
+    return zlib.crc32(documents.to_json(architecture).encode()) % 8
+
+
+JUDGE = Judge(arbitrary)
+"""For methods that need one."""
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:

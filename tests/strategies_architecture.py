@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from posefabric.architecture import Architecture, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import fabric_backbone
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.skeletons import COCO17, MPII16
 from posefabric.space import BACKBONE_OPERATIONS, ZERO, SearchSpace
@@ -93,7 +94,9 @@ def searches(draw: st.DrawFn, count: int = 1) -> Search:
     """A net on a tiny fabric backbone over a built-in partition: whole, and as `count` searches left it."""
     skeleton, name = draw(st.sampled_from(PARTITIONS))
     partition = skeleton.partition(name)
-    activation, vector_dim = draw(st.sampled_from((("squash", 1), ("squash", 4), ("squash", 8), ("linear", 1))))
+    activation, vector_dim = draw(
+        st.sampled_from((("squash", 1), ("squash", 4), ("squash", 8), ("linear", 1), ("sigmoid", 1)))
+    )
     whole = supernet(
         skeleton,
         partition,
@@ -109,10 +112,18 @@ def searches(draw: st.DrawFn, count: int = 1) -> Search:
     return Search(whole, [whole.with_genotypes(kept) for kept in found])
 
 
-def tiny_supernet(partition: str = "1", *, share_operations: bool = True, num_nodes: int = 1) -> Architecture:
+def tiny_supernet(
+    partition: str = "1",
+    *,
+    share_operations: bool = True,
+    num_nodes: int = 1,
+    width_multipliers: tuple[float, ...] = (1.0,),
+) -> Architecture:
     """COCO17 on a fabric backbone, both with one base channel: a fixed example for tables of cases."""
-    backbone = SearchSpace(6, 0, 3, 1, num_nodes, BACKBONE_OPERATIONS, share_operations)
-    head = SearchSpace(6, 3, 6, 1, num_nodes, share_operations=share_operations)
+    backbone = SearchSpace(
+        6, 0, 3, 1, num_nodes, BACKBONE_OPERATIONS, share_operations, width_multipliers=width_multipliers
+    )
+    head = SearchSpace(6, 3, 6, 1, num_nodes, share_operations=share_operations, width_multipliers=width_multipliers)
     return supernet(COCO17, COCO17.partition(partition), fabric_backbone(backbone), head, (64, 64))
 
 

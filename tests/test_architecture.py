@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from strategies_architecture import Search, searches, tiny_supernet
 
 from posefabric import documents
-from posefabric.architecture import FABRIC_SPACES, Architecture, Backbone, fabric_backbone, read_architecture, supernet
+from posefabric.architecture import Architecture, read_architecture, supernet
+from posefabric.backbone import FABRIC_SPACES, Backbone, fabric_backbone
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype, everything, prune
 from posefabric.models.net import PoseNet

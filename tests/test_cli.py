@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 import posefabric
 from posefabric import cli, commands
-from posefabric.cli import COMMANDS, DATA_COMMANDS
+from posefabric.cli import COMMANDS, DATA_COMMANDS, EXPERIMENT_COMMANDS
 from posefabric.errors import BAD_DATA, BUG, INPUT_OUTPUT, USAGE, UserError
 
 FAST = ["--recipe", "smoke", *(argument for assignment in TINY for argument in ("--set", assignment))]
@@ -71,8 +71,10 @@ def options(command: Any) -> set[str]:
 
 
 GROUP: Any = typer.main.get_command(cli.build())
-FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__.replace("_", "-"): function for function in COMMANDS} | {
-    f"data {function.__name__.rstrip('_')}": function for function in DATA_COMMANDS
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{function.__name__.replace("_", "-"): function for function in COMMANDS},
+    **{f"data {function.__name__.rstrip('_')}": function for function in DATA_COMMANDS},
+    **{f"experiment {function.__name__}": function for function in EXPERIMENT_COMMANDS},
 }
 
 
@@ -110,6 +112,8 @@ def test_python_offers_the_commands_under_their_names() -> None:
             assert getattr(posefabric, function.__name__) is function
     for function in DATA_COMMANDS:
         assert getattr(posefabric, f"data_{function.__name__.rstrip('_')}") is function
+    for function in EXPERIMENT_COMMANDS:
+        assert getattr(posefabric, f"experiment_{function.__name__}") is function
 
 
 def test_the_version_is_printed() -> None:

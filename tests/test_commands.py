@@ -43,8 +43,8 @@ def test_train_takes_the_net_from_its_architecture_and_says_so(caplog: pytest.Lo
 
 
 def test_a_lone_json_says_how_it_is_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from posefabric.config import DataSettings
     from posefabric.data.sources import open_people
+    from posefabric.settings import DataSettings
 
     commands.synthesize(count=12, output=tmp_path / "people")
     with caplog.at_level(logging.WARNING):

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posefabric.architecture import FABRIC_SPACES, Backbone
-from posefabric.config import BackboneSettings, Config, merge, override, read_config
+from posefabric.backbone import FABRIC_SPACES, Backbone
+from posefabric.config import Config, merge, override, read_config
 from posefabric.errors import UserError
 from posefabric.genotype import everything
 from posefabric.published import FIGURE_1, PUBLISHED
 from posefabric.recipes import RECIPES, recipe
+from posefabric.settings import BackboneSettings
 from posefabric.skeletons import COCO17, MPII16
 
 BASE = Config()

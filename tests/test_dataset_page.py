@@ -13,13 +13,13 @@ import pytest
 from data.test_init import COW, write
 
 from posefabric import commands
-from posefabric.config import DataSettings
 from posefabric.data.memory import InMemory
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.draw.people import draw_labels
 from posefabric.errors import BAD_DATA, UserError
 from posefabric.reporting.dataset import DatasetView, dataset_page
 from posefabric.reporting.dataset_figures import _histogram
+from posefabric.settings import DataSettings
 from posefabric.skeletons import LSP14
 
 SECTIONS = (

@@ -13,7 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon, Rectangle
 
-from posefabric.architecture import FABRIC_SPACES, Architecture, Backbone, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import FABRIC_SPACES, Backbone, fabric_backbone
 from posefabric.draw import contact_sheet, draw_fabrics, draw_people, plot_curves, svg_text
 from posefabric.draw.body import STANDING_POSE, body_layout, graph_layout
 from posefabric.draw.fabrics import operation_colours_of

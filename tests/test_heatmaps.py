@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefabric import heatmaps
-from posefabric.config import DecodeMethod
 from posefabric.errors import UserError
 from posefabric.geometry import crop_matrix, invert, transform_points
+from posefabric.settings import DecodeMethod
 
 METHODS = get_args(DecodeMethod)
 SUB_PIXEL = ("dark", "soft-argmax")

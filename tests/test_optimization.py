@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from posefabric import heatmaps
 from posefabric.checkpoints import latest_checkpoint, save_checkpoint
-from posefabric.config import Config, Optimization
+from posefabric.config import Config
 from posefabric.engine.loop import build_engine
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner, heatmap_objective, learning_rate, weight_groups
+from posefabric.settings import Optimization
 
 
 def new_learner(config: Config, num_steps: int = 10) -> WeightLearner:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from posefabric import documents
-from posefabric.architecture import Backbone, supernet
+from posefabric.architecture import supernet
+from posefabric.backbone import Backbone
 from posefabric.errors import UserError
 from posefabric.reporting import write_report
 from posefabric.reporting.markup import Html, element, join

@@ -6,6 +6,7 @@ imported only inside the commands that need it, so that `--help` is quick.
 
 from posefabric.commands.arguments import Result
 from posefabric.commands.datasets import check, download, import_, init, synthesize, view
+from posefabric.commands.experiments import run, table, work
 from posefabric.commands.learning import demo, derive, import_weights, search, train
 from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
@@ -27,9 +28,12 @@ __all__ = [
     "profile",
     "recipes",
     "report",
+    "run",
     "search",
     "show",
     "synthesize",
+    "table",
     "train",
     "view",
+    "work",
 ]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from posefabric.architecture import Architecture
 from posefabric.config import Config, override, read_config
 from posefabric.errors import UserError
+from posefabric.handmade import Description
 from posefabric.recipes import recipe
-from posefabric.runs import make_folder, write_atomic
+from posefabric.runs import Run, make_folder, write_atomic
 
 if TYPE_CHECKING:
     from posefabric.data.records import People
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Result:
     """What a command found, and the path it left (printed last).
 
-    A command that looks for something has `items` (what `--json` prints, a list) and `lines` (the same for people)
-    instead of figures. `exit_code` is how the command line ends.
+    `lines` are for people and stand in the place of figures. A command that looks for something has `items` (what
+    `--json` prints, a list) instead of figures. `exit_code` is how the command line ends.
     """
 
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +66,40 @@ def open_split(data: str, split: str, settings: Config, where: Where) -> People:
     return people
 
 
-def check_skeletons(described: Architecture, keypoints: tuple[str, ...], data: str) -> None:
+def note_place(run: Run, data: str, where: Where) -> None:
+    """Remember where a run's data are, for commands that come back to them."""
+    from posefabric.data.sources import SYNTHETIC
+
+    place = data if data == SYNTHETIC else str(Path(data).resolve())
+    run.note(place={"data": place, "images": where.images and str(where.images.resolve()), "category": where.category})
+
+
+def reopen(run: Run, settings: Config, data: str | None, images: Path | None) -> tuple[People, People]:
+    """The persons (train, val) a run learned from, where its data were, or where they are said to be now.
+
+    Data that are gone, have changed or lack image files raise `UserError`.
+    """
+    from posefabric.data.sources import Where, describe, require_images
+
+    place = run.record.get("place", {})
+    data = data or place.get("data")
+    if data is None:
+        raise UserError("bad-run", f"{run.path} does not say where its data are", todo="Name them: --data DATA.")
+    kept = place.get("images")
+    where = Where(images or (Path(kept) if kept else None), run.record["data"].get("category"))
+    try:
+        found = describe(data, where)
+        people = open_split(data, "train", settings, where), open_split(data, "val", settings, where)
+        require_images(*people)
+    except UserError as error:
+        todo = "Say where the data are now: --data DATA, and --images DIR for the images of a COCO JSON."
+        raise UserError(error.code, f"the data of {run.path}: {error.given}", error.allowed, todo) from error
+    if found.get("sha256") != run.record["data"].get("sha256"):
+        raise UserError("bad-dataset", f"{data} is not what {run.path} was searched on", "the same annotations")
+    return people
+
+
+def check_skeletons(described: Description, keypoints: tuple[str, ...], data: str) -> None:
     """A net and a dataset must have the same keypoints in the same order."""
     if described.skeleton.keypoints != keypoints:
         ours = f"{described.skeleton.name}: {', '.join(described.skeleton.keypoints)}"

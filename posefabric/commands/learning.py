@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from posefabric import documents
-from posefabric.architecture import Architecture, read_architecture
-from posefabric.budget import budget_macs, checked_budget
+from posefabric.budget import checked_budget
 from posefabric.commands.arguments import (
     Assignments,
     Category,
@@ -26,13 +24,18 @@ from posefabric.commands.arguments import (
     RunFolder,
     check_skeletons,
     headline,
+    note_place,
     open_split,
     read_settings,
+    reopen,
     write_text,
 )
 from posefabric.config import Config, override
-from posefabric.errors import BAD_DATA
-from posefabric.runs import Run, next_output
+from posefabric.errors import BAD_DATA, UserError
+from posefabric.handmade import HEADS, Description, read_description
+from posefabric.methods import DERIVATIONS, told
+from posefabric.runs import SUPERNET_FILE, Run, next_output
+from posefabric.settings import STRATEGY_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def search(
     data: Data,
     recipe: Recipe = "base",
     strategy: Annotated[
-        str | None, typer.Option(help="sync, first-order, second-order, gumbel, gumbel-hard, uniform or random.")
+        str | None, typer.Option(help=f"{', '.join(STRATEGY_NAMES[:-1])} or {STRATEGY_NAMES[-1]}.")
     ] = None,
     parts: Annotated[str | None, typer.Option(help="The partition of the body: 1, 3, 5, 8 or your own.")] = None,
     budget: Budget = None,
@@ -74,6 +77,7 @@ def search(
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
     folder = output or next_output("search")
     run = Run.start(folder, "search", settings.data_form(), describe(data, where))
+    note_place(run, data, where)
     if not run.finished:
         run_search(run, settings, supernet, train_people, val_people)
     return Result(headline(run.figures()), folder)
@@ -81,49 +85,49 @@ def search(
 
 def derive(
     run: RunFolder,
-    method: Annotated[str, typer.Option(help="threshold, argmax or path.")] = "argmax",
+    method: Annotated[str, typer.Option(help=told(DERIVATIONS))] = "argmax",
     budget: Budget = None,
     set: Assignments = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data of the search, if they are no longer where they were.")
+    ] = None,
+    images: Images = None,
     output: Output = None,
 ) -> Result:
-    """Derive another architecture from the same search; figures of the one before are dropped."""
-    from posefabric.engine.discretisation import SUPERNET_FILE
-    from posefabric.models.cost import count
-    from posefabric.reporting import write_report
-    from posefabric.strategies.derive import derive as derive_architecture
-    from posefabric.strategies.derive import file_name
+    """Derive another architecture from the same search; what it loses is measured where the data can be opened."""
+    from posefabric.engine.deriving import derive_again, needs_people
+    from posefabric.strategies.cost import cost_figures
 
     opened = Run(run)
     opened.hold()
-    settings = override(opened.config, [*(set or []), *_within(budget)]).search
-    found = opened.architecture(SUPERNET_FILE)
-    derived = derive_architecture(found, method, settings)
-    name = file_name(method, settings)
-    opened.note(derived=name, visible_threshold=None)
-    if opened.norms_file.is_file() and opened.architecture(f"architectures/{name}.json") != derived:
-        opened.norms_file.unlink()  # they fit the net that had this name before
-    opened.save_architecture(derived, f"architectures/{name}.json")
-    opened.save_architecture(derived)
-    opened.seal()
-    opened.save_figures({key: value for key, value in opened.figures().items() if key.startswith("mixture/")})
-    shutil.rmtree(run / "pictures", ignore_errors=True)
-    (run / "diagnosis.json").unlink(missing_ok=True)
-    write_report([run], run / "report.html")
+    changes = [*(set or []), f"search.derive={method}", *_within(budget)]
+    settings = override(opened.config, changes)
+    people = None
+    try:
+        people = reopen(opened, settings, data, images)
+    except UserError as error:
+        if data is not None or needs_people(settings.search):
+            raise
+        logger.warning("the derived net is not measured: %s", error.finding)
+    derived = derive_again(opened, settings, people)
     if output is not None:
         write_text(output, documents.to_json(derived))
-    figures = {"macs": count(derived).macs}
-    if settings.budget is not None:
-        figures["budget"] = budget_macs(settings.budget, count(found).macs)
+    figures = cost_figures(settings.search, opened.architecture(SUPERNET_FILE), derived)
     return Result(figures, output or run / "architecture.json")
 
 
 def train(
     data: Data,
-    architecture: Annotated[Path, typer.Option(help="An architecture file or a run folder.")],
+    architecture: Annotated[
+        Path, typer.Option(help=f"An architecture file, a run folder, or a hand-made head: {', '.join(HEADS)}.")
+    ],
     weights: Annotated[Path | None, typer.Option(help="A run folder whose weights are inherited.")] = None,
     rehearse_crash: Annotated[
         bool, typer.Option("--rehearse-crash", help="Only prove, here and on these data, that a resume is exact.")
     ] = False,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A run to learn from as train.distill weighs it; --weights unless said.")
+    ] = None,
     recipe: Recipe = "base",
     config: ConfigFile = None,
     set: Assignments = None,
@@ -133,26 +137,34 @@ def train(
 ) -> Result:
     """Train an architecture, from scratch or from a search's weights."""
     if rehearse_crash:
-        given = {"architecture": architecture, "weights": weights, "recipe": recipe, "config": config}
-        given |= {"set": set, "images": images, "category": category}
-        return _rehearsed(["train", data, *_options(given)])
-    from posefabric.checkpoints import load_tensors
+        options: dict[str, object] = {"architecture": architecture, "weights": weights, "teacher": teacher}
+        options |= {"recipe": recipe, "config": config, "set": set, "images": images, "category": category}
+        return _rehearsed(["train", data, *_options(options)])
     from posefabric.data.sources import Where, describe
+    from posefabric.engine.distillation import read_teacher
     from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
+    from posefabric.predictor import kept_weights, require_weights
 
     settings = read_settings(recipe, config, set or [])
-    described = read_architecture(architecture)
-    settings = _with_net(settings, described, set or [])
+    head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
+    given = None if head else read_description(architecture)
+    settings = _with_net(settings, given, set or []) if given else settings
     where = Where(images, category)
     people = open_split(data, "train", settings, where), open_split(data, "val", settings, where)
+    described = given or settings.model.handmade(str(head), people[0].skeleton, settings.backbone.describe())
     check_skeletons(described, people[0].skeleton.keypoints, data)
-    inherited = load_tensors(weights / "weights.safetensors") if weights else None
+    if weights is not None:
+        require_weights(weights)
+    inherited = kept_weights(Run(weights), described) if weights else None
     folder = output or next_output("train")
     source = {"architecture": documents.to_data(described), "weights": weights and str(weights)}
+    master = None
+    if (taught_by := _teacher(settings, weights, teacher)) is not None:
+        master, source["teacher"] = read_teacher(Run(taught_by), described)
     run = Run.start(folder, "train", settings.data_form(), describe(data, where) | source)
     if not run.finished:
-        run_train(run, settings, build_net(described, settings, inherited), people)
+        run_train(run, settings, build_net(described, settings, inherited), people, master)
     return Result(headline(run.figures()), folder)
 
 
@@ -201,17 +213,20 @@ def _within(budget: str | None) -> list[str]:
     return [] if budget is None else [f"search.budget={checked_budget(budget)}"]
 
 
-def _with_net(settings: Config, described: Architecture, assignments: list[str]) -> Config:
+def _teacher(settings: Config, weights: Path | None, teacher: Path | None) -> Path | None:
+    """The run that teaches; none where nothing is to be learned from it."""
+    if not settings.train.distill:
+        if teacher is not None:
+            logger.warning("--teacher is without effect: train.distill is 0")
+        return None
+    if teacher is None and weights is None:
+        raise UserError("bad-value", "train.distill without a teacher", "--teacher RUN, or --weights RUN")
+    return teacher or weights
+
+
+def _with_net(settings: Config, described: Description, assignments: list[str]) -> Config:
     """The settings with what the architecture decides; assignments that it overrules are warned of."""
     overruled = [assignment for assignment in assignments if assignment.startswith(("model.", "backbone."))]
     if overruled:
         logger.warning("train takes the net from --architecture; without effect: %s", ", ".join(overruled))
-    model = settings.model.model_copy(
-        update={
-            "input_hw": described.input_hw,
-            "vector_dim": described.vector_dim,
-            "activation": described.activation,
-            "fusion": described.fusion,
-        }
-    )
-    return settings.model_copy(update={"model": model})
+    return settings.with_net(described)

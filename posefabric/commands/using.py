@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from posefabric import documents
-from posefabric.architecture import Architecture, read_architecture
+from posefabric.architecture import Architecture
 from posefabric.commands.arguments import Result, RunFolder, write_text
 from posefabric.config import override
 from posefabric.errors import BAD_DATA, UserError
+from posefabric.handmade import Description, read_description
 from posefabric.recipes import RECIPES, recipe
-from posefabric.runs import make_folder, next_output
+from posefabric.runs import SUPERNET_FILE, make_folder, next_output
 
 if TYPE_CHECKING:
     from posefabric.engine.doctor import Finding
@@ -58,12 +60,12 @@ def show(
     architecture: Annotated[Path, typer.Argument(help="An architecture file or a run folder.")],
     output: Annotated[Path | None, typer.Option(help="An .svg or .png file.")] = None,
 ) -> Result:
-    """Draw each part's fabric beside the body."""
-    from posefabric.draw import draw_fabrics
+    """Draw each part's fabric, or the widths of its hand-made head, beside the body."""
+    from posefabric.draw import draw_net
 
     file = output or next_output("show") / "architecture.svg"
     make_folder(file.parent)
-    draw_fabrics(read_architecture(architecture), file)
+    draw_net(read_description(architecture), file)
     return Result(output=file)
 
 
@@ -72,27 +74,57 @@ def profile(
     input: Annotated[
         str | None, typer.Option("--input", help="HEIGHTxWIDTH; the architecture's own unless said.")
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure what every choice takes here, for search.latency_table.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="Where --calibrate writes the table.")] = None,
 ) -> Result:
     """Parameters, MACs and latency, part by part."""
     from posefabric.engine.profile import profile_architecture
 
     input_hw = _size(input) if input else None
     described = _described(target)
+    if calibrate:
+        return _calibrated(target, described, input_hw, output)
+    if output is not None:
+        raise UserError("bad-value", "--output without --calibrate", "both; --json prints figures")
     figures = profile_architecture(described, input_hw)
-    supernet = Path(target) / "supernet.json"
+    supernet = Path(target) / SUPERNET_FILE
     if supernet.is_file():
-        figures["supernet"] = profile_architecture(read_architecture(supernet), input_hw)
+        figures["supernet"] = profile_architecture(read_description(supernet), input_hw)
     return Result(figures)
+
+
+def _calibrated(target: str, described: Description, input_hw: tuple[int, int] | None, output: Path | None) -> Result:
+    """The latency table of a description, or of a search run's whole supernet."""
+    from posefabric.engine.calibration import calibrate
+
+    supernet = Path(target) / "supernet.json"
+    found = read_description(supernet) if supernet.is_file() else described
+    if not isinstance(found, Architecture):
+        raise UserError("bad-value", f"{target} is a hand-made net", "a net with fabrics, that has choices")
+    table = calibrate(replace(found, input_hw=input_hw) if input_hw else found)
+    file = output or next_output("profile") / "latency.json"
+    write_text(file, documents.to_json(table))
+    figures = {"entries": len(table.nanoseconds), "device": table.device, "threads": table.threads}
+    return Result(figures, file)
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[Path | None, typer.Option(help="The HTML file.")] = None,
 ) -> Result:
-    """One self-contained HTML page about one or several runs."""
+    """One self-contained HTML page about one or several runs; searches that differ in their seed are compared."""
     from posefabric.reporting import write_report
 
-    return Result(output=write_report(runs, output or runs[-1] / "report.html"))
+    file = output or runs[-1] / "report.html"
+    if len(runs) == 1:
+        return Result(output=write_report(runs, file))
+    from posefabric.engine.seeds import figures, in_words, seed_groups
+
+    groups = seed_groups(runs)
+    found = {"seeds": figures(groups)} if groups else {}
+    return Result(found, write_report(runs, file, groups), lines=in_words(groups))
 
 
 def doctor(
@@ -124,8 +156,8 @@ def _pictures(files: list[Path], folder: Path) -> list[Path]:
     return pictures
 
 
-def _described(target: str) -> Architecture:
-    return recipe(target).architecture() if target in RECIPES else read_architecture(Path(target))
+def _described(target: str) -> Description:
+    return recipe(target).architecture() if target in RECIPES else read_description(target)
 
 
 def _boxes(file: Path | None, images: list[Path]) -> dict[str, list[tuple[float, float, float, float]]]:

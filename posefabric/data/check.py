@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from posefabric import documents
-from posefabric.config import MAX_JSON
 from posefabric.data.annotations.categories import check_sides
 from posefabric.data.annotations.persons import Size, check_in_image
 from posefabric.data.annotations.problems import Findings, Place
@@ -20,6 +19,7 @@ from posefabric.data.images import read_header, read_image
 from posefabric.data.sources import SPLITS, DatasetFile
 from posefabric.errors import CODES, UserError
 from posefabric.progress import Progress
+from posefabric.settings import MAX_JSON
 from posefabric.skeletons import Skeleton, skeleton_from_data
 
 

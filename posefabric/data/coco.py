@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from posefabric.config import MAX_JSON
 from posefabric.data.annotations.reader import Wanted, read_annotations
 from posefabric.data.images import read_image
 from posefabric.data.records import GroundTruth, Image, People, PersonRecord
+from posefabric.settings import MAX_JSON
 from posefabric.skeletons import Skeleton
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from posefabric import geometry
-from posefabric.config import IMAGENET_MEAN, IMAGENET_STD, Augmentation
 from posefabric.data.records import People
 from posefabric.data.transforms import Sample, make_sample
 from posefabric.errors import UserError
+from posefabric.settings import IMAGENET_MEAN, IMAGENET_STD, Augmentation
 
 Key = tuple[int, int]
 """What a sample is drawn from: (epoch, index of the person)."""
@@ -64,8 +64,8 @@ class Batch(NamedTuple):
     def pieces(self, size: int) -> Iterator[Batch]:
         """The samples in order, `size` at a time; the first piece tells what was skipped."""
         for start in range(0, len(self.images), size):
-            of_samples = (tensor[start : start + size] for tensor in self[:-1])
-            yield Batch(*of_samples, skipped=self.skipped if start == 0 else self.skipped[:0])
+            of_samples = [tensor[start : start + size] for tensor in self[:-1]]
+            yield Batch(*of_samples, self.skipped if start == 0 else self.skipped[:0])
 
 
 def collate(

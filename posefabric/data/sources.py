@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from posefabric import documents
-from posefabric.config import Config, DataSettings
+from posefabric.config import Config
 from posefabric.data import coco
 from posefabric.data.boxes import ANNOTATED, STRETCHED, detected, stretched, unlabelled
 from posefabric.data.coco import CocoPeople
@@ -28,6 +28,7 @@ from posefabric.data.records import People
 from posefabric.data.results import read_boxes
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.errors import UserError, unknown_name
+from posefabric.settings import DataSettings
 from posefabric.skeletons import Skeleton, skeleton_from_data
 
 Split = Literal["train", "val", "test"]

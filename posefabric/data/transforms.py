@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from posefabric import geometry
-from posefabric.config import Augmentation
 from posefabric.data.records import Image, PersonRecord
+from posefabric.settings import Augmentation
 from posefabric.skeletons import Skeleton
 
 HALF_BODY_MIN_KEYPOINTS = 9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -84,38 +84,43 @@ def draw_operations(axes: Axes, centre: tuple[float, float], choice: CellChoice,
             left += share * width
 
 
-def draw_inputs(axes: Axes, space: SearchSpace, site: Site, choice: CellChoice) -> None:
-    """An arrow for every kept input, from its map to the cell's side."""
+def draw_inputs(
+    axes: Axes, space: SearchSpace, site: Site, choice: CellChoice, kept: Collection[str] | None = None
+) -> None:
+    """An arrow for every input of a choice, from its map to the cell's side; faint where it is not among the `kept`."""
     shares = _shares(choice.inputs)
     for source in site.sources:
         if source.slot in shares:
             _, style, port = SLOT_STYLE[source.slot]
             (x0, y0), (x1, y1) = place(space, source.origin), place(space, site.name)
             start = FEATURE_RADIUS if x0 == 0 else BOX_WH[0] / 2
-            _draw_arrow(axes, (x0 + start, y0), (x1 - BOX_WH[0] / 2, y1 + port), style, shares[source.slot])
+            ends = (x0 + start, y0), (x1 - BOX_WH[0] / 2, y1 + port)
+            faint = kept is not None and source.slot not in kept
+            _draw_arrow(axes, ends, style, shares[source.slot], FAINT if faint else INK)
 
 
 def _draw_arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], style: DashStyle, share: float
+    axes: Axes, ends: tuple[tuple[float, float], tuple[float, float]], style: DashStyle, share: float, colour: str
 ) -> None:
-    (x0, y0), (x1, y1) = start, end
+    (x0, y0), (x1, y1) = ends
     half, length = 0.055 + 0.05 * share, 0.055 + 0.045 * share
     bend = 0.55 * (x1 - x0)
     points = [(x0, y0), (x0 + bend, y0), (x1 - bend, y1), (x1 - length, y1)]
     shaft = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
+    order = 2 if colour == INK else 1
     axes.add_patch(
         PathPatch(
             shaft,
             fill=False,
-            edgecolor=INK,
+            edgecolor=colour,
             linewidth=0.8 + 2.1 * share,
             linestyle=style,
             capstyle="butt",
-            zorder=2,
+            zorder=order,
         )
     )
     head = [(x1 - length, y1 - half), (x1, y1), (x1 - length, y1 + half)]
-    axes.add_patch(Polygon(head, facecolor=INK, linewidth=0, zorder=2))
+    axes.add_patch(Polygon(head, facecolor=colour, linewidth=0, zorder=order))
 
 
 def _shares(weights: Mapping[str, float]) -> dict[str, float]:

@@ -32,7 +32,7 @@ def plot_curves(rows_by_run: Mapping[str, Sequence[Row]], path: Path | None = No
     Training is a thin line, validation a thick one with dots; alpha is solid and beta dashed. Saved as `.svg`
     or `.png` where a path is given.
     """
-    panels = [(title, keys) for title, names in _PANELS if (keys := _present(rows_by_run, names))]
+    panels = [(title, keys) for title, names in _PANELS if (keys := present(rows_by_run, names))]
     with figure_style():
         figure = Figure(figsize=(4.2 * max(len(panels), 1), 2.9), layout="constrained")
         for i, (title, keys) in enumerate(panels):
@@ -46,14 +46,15 @@ def plot_curves(rows_by_run: Mapping[str, Sequence[Row]], path: Path | None = No
     return figure
 
 
-def _present(rows_by_run: Mapping[str, Sequence[Row]], names: Sequence[str]) -> list[str]:
+def present(rows_by_run: Mapping[str, Sequence[Row]], names: Sequence[str]) -> list[str]:
+    """The names under which some row has a finite number."""
     return [name for name in names if any(_finite(row, name) for rows in rows_by_run.values() for row in rows)]
 
 
 def _plot(axes: Axes, rows_by_run: Mapping[str, Sequence[Row]], keys: Sequence[str]) -> None:
     for index, (run, rows) in enumerate(rows_by_run.items()):
         for order, key in enumerate(keys):
-            lines = {split: points for split in _LINES if (points := _points(rows, split, key))}
+            lines = {split: points for split in _LINES if (points := series(rows, split, key))}
             for split, points in lines.items():
                 words = ([run] if len(rows_by_run) > 1 else []) + ([key] if len(keys) > 1 else [_WORDS[split]])
                 axes.plot(
@@ -68,7 +69,8 @@ def _plot(axes: Axes, rows_by_run: Mapping[str, Sequence[Row]], keys: Sequence[s
         axes.legend(fontsize=8)
 
 
-def _points(rows: Sequence[Row], split: str, key: str) -> list[tuple[float, float]]:
+def series(rows: Sequence[Row], split: str, key: str) -> list[tuple[float, float]]:
+    """Step and value of every row of a split that has a finite one."""
     return [(row["step"], row[key]) for row in rows if row.get("split") == split and _finite(row, key)]
 
 

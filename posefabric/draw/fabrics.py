@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from posefabric.architecture import BACKBONE, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE
 from posefabric.draw.body import draw_body, draw_number
 from posefabric.draw.cells import (
     CELL_INCHES,

@@ -21,7 +21,7 @@ from posefabric.evaluation.predictions import Predictions
 from posefabric.evaluation.visibility import calibrated_threshold
 from posefabric.geometry import invert, transform_points
 from posefabric.models.cost import count
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net
 from posefabric.predictor import visible_threshold
 from posefabric.reporting import write_report
 from posefabric.runs import Run, make_folder
@@ -30,7 +30,7 @@ PEOPLE_PER_SHEET = 8
 CANVAS_HW = (256, 192)
 
 
-def measure(run: Run, net: PoseNet, people: People, config: Config, *, calibrate: bool = True) -> dict[str, Any]:
+def measure(run: Run, net: Net, people: People, config: Config, *, calibrate: bool = True) -> dict[str, Any]:
     """Measure a net on people; figures, diagnosis and pictures go into the run folder.
 
     `calibrate` notes the score from which on a keypoint counts as visible; validation people decide it, no others.

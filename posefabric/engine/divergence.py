@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from posefabric.checkpoints import save_tensors
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net
 from posefabric.runs import Run, make_folder
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def rate_factor(run: Run) -> float:
     return float(SLOWER ** len(run.record.get(ROLLBACKS, ())))
 
 
-def note_divergence(run: Run, step: int, error: UserError, net: PoseNet, batches: Sequence[Batch | None]) -> None:
+def note_divergence(run: Run, step: int, error: UserError, net: Net, batches: Sequence[Batch | None]) -> None:
     """Record where a step went wrong and keep its batches; the error again, with what was found, after too many."""
     whole = [batch for batch in batches if batch is not None]
     findings = [diagnose(net, batch) for batch in whole]
@@ -55,7 +55,7 @@ def note_divergence(run: Run, step: int, error: UserError, net: PoseNet, batches
 
 
 @torch.no_grad()
-def diagnose(net: PoseNet, batch: Batch) -> dict[str, Any]:
+def diagnose(net: Net, batch: Batch) -> dict[str, Any]:
     """`module`: the parameter, input or module, in the order of the forward pass, that first is not finite; `persons`:
     the indices of those on whom a net is not finite by itself, all of them where it is the net's own fault.
     """

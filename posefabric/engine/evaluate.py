@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from posefabric.config import Config, EvaluationSettings
-from posefabric.data.loader import evaluation_batches
+from posefabric.config import Config
+from posefabric.data.loader import Batch, evaluation_batches
 from posefabric.data.records import People, records
 from posefabric.data.sources import require_images
 from posefabric.evaluation.figures import figures
 from posefabric.evaluation.predictions import Predictions, take
 from posefabric.evaluation.suppression import Suppression, suppress
-from posefabric.models.net import PoseNet
-from posefabric.predictor import crop_settings, infer
+from posefabric.models.net import Net
+from posefabric.optimization import loss_of
+from posefabric.predictor import crop_settings, infer_heatmaps, locate
+from posefabric.settings import EvaluationSettings
+
+Poses = tuple[Float[np.ndarray, "B K 2"], Float[np.ndarray, "B K"]]
 
 
-def predict_people(net: PoseNet, people: People, config: Config, device: str = "cpu") -> Predictions:
+def predict_people(net: Net, people: People, config: Config, device: str = "cpu") -> Predictions:
     """One pose per person, cut out by the person's own box; the net is left in eval mode."""
+    return _gathered([locate(maps, batch, config) for batch, maps in _seen(net, people, config, device)], people)
+
+
+def _seen(net: Net, people: People, config: Config, device: str) -> Iterator[tuple[Batch, Tensor]]:
+    """All people, batch by batch, with the heatmaps that a net predicts for them."""
     require_images(people)
     net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = evaluation_batches(
@@ -26,7 +39,12 @@ def predict_people(net: PoseNet, people: People, config: Config, device: str = "
         batch_size=config.evaluation.batch_size,
         num_workers=config.data.num_workers,
     )
-    found = [infer(net, batch.to(device), config) for batch in batches]
+    for batch in batches:
+        on_device = batch.to(device)
+        yield on_device, infer_heatmaps(net, on_device, config)
+
+
+def _gathered(found: Sequence[Poses], people: People) -> Predictions:
     persons = list(records(people))
     count = people.skeleton.num_keypoints
     return Predictions(
@@ -52,6 +70,16 @@ def survivors(found: Predictions, people: People, settings: EvaluationSettings) 
     return take(found, rows, scores)
 
 
-def evaluate(net: PoseNet, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
+def evaluate(net: Net, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
     """The figures of a net on people in their own boxes."""
     return figures(people.truth(), predict_people(net, people, config, device))
+
+
+def validate(net: Net, people: People, config: Config, device: str = "cpu") -> dict[str, float]:
+    """The figures of `evaluate`, and the `loss` on the same people: crops as they are, the mean over persons."""
+    found, losses, counts = [], [], []
+    for batch, maps in _seen(net, people, config, device):
+        found.append(locate(maps, batch, config))
+        losses.append(float(loss_of(maps, batch, config.data.sigma_px)))
+        counts.append(len(batch.images))
+    return {"loss": float(np.average(losses, weights=counts)), **figures(people.truth(), _gathered(found, people))}

@@ -21,7 +21,7 @@ from posefabric.checkpoints import (
     remove_strays,
     save_checkpoint,
 )
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net
 from posefabric.progress import HEADLINES
 from posefabric.runs import Run
 
@@ -40,7 +40,7 @@ class Learner(Protocol):
         ...
 
     @property
-    def bare_net(self) -> PoseNet:
+    def bare_net(self) -> Net:
         """The net that it teaches."""
         ...
 

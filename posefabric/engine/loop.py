@@ -9,12 +9,12 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from lightning_fabric import Fabric as Engine
 
-from posefabric.config import Config, Optimization
+from posefabric.config import Config
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
 from posefabric.engine.divergence import note_divergence, rate_factor
@@ -23,10 +23,21 @@ from posefabric.engine.keeping import Keeper, Learner
 from posefabric.errors import UserError
 from posefabric.progress import Progress
 from posefabric.runs import Run
+from posefabric.settings import Optimization
 
 logger = logging.getLogger(__name__)
 
 Batches = tuple[Batch | None, ...]
+
+
+class Watch(Protocol):
+    """What looks on while a learner learns."""
+
+    def begin(self, start: int) -> None:
+        """Before the first step of a session; what was seen after `start` steps is forgotten."""
+
+    def see(self, step: int, figures: Mapping[str, float], *, validated: bool) -> None:
+        """After `step` steps, the last of which measured these figures; `validated`: a checkpoint follows."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ def run_steps(
     plan: Plan,
     batches_from: Callable[[int], Iterator[Batches]],
     validate: Callable[[], dict[str, float]],
+    watch: Watch | None = None,
 ) -> None:
     """Drive a learner to the end of its plan, from its newest checkpoint if there is one.
 
@@ -107,7 +119,7 @@ def run_steps(
     """
     keeper = Keeper(run, learner)
     with Interruption() as interruption:
-        drive = _Drive(run, learner, plan, keeper, interruption)
+        drive = _Drive(run, learner, plan, keeper, interruption, watch)
         while not drive.attempt(keeper.restore(), batches_from, validate):
             pass
     if plan.leave == "best":
@@ -123,6 +135,7 @@ class _Drive:
     plan: Plan
     keeper: Keeper
     interruption: Interruption
+    watch: Watch | None
 
     def attempt(
         self, start: int, batches_from: Callable[[int], Iterator[Batches]], validate: Callable[[], dict[str, float]]
@@ -130,6 +143,8 @@ class _Drive:
         """Whether the end was reached from `start`; if not, what went wrong is noted."""
         self.run.cut_rows(start)
         self.learner.slow_down(rate_factor(self.run))
+        if self.watch is not None:
+            self.watch.begin(start)
         steps = self.plan.num_steps
         with _Journal(self.run, start) as journal, Progress(self.run.record["command"], steps, start) as progress:
 
@@ -148,13 +163,20 @@ class _Drive:
                     if row is None:
                         return False
                     journal.write(step + 1, "train", row)
-                    if self.plan.validates(step + 1) or self.interruption.asked is not None or self.keeper.pays():
-                        self.keeper.save(step + 1)
+                    self._look_on(step + 1, row)
                 self.interruption.end_if_asked()
                 progress.advance(loss=row["loss"])
                 if self.plan.validates(step + 1):
                     measure(step + 1)
         return True
+
+    def _look_on(self, done: int, row: Mapping[str, float]) -> None:
+        """What happens after a step besides learning: it is watched, and saved where that is due or costs little."""
+        due = self.plan.validates(done)
+        if self.watch is not None:
+            self.watch.see(done, row, validated=due)
+        if due or self.interruption.asked is not None or self.keeper.pays():
+            self.keeper.save(done)
 
     def _step(self, batches: Batches, step: int) -> dict[str, float] | None:
         """One learning step; nothing where its numbers are not finite."""

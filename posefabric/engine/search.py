@@ -3,69 +3,60 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.records import People
-from posefabric.data.sources import require_images
+from posefabric.engine.bench import Bench
 from posefabric.engine.conclusion import conclude
-from posefabric.engine.discretisation import derived_net, discretise
-from posefabric.engine.evaluate import evaluate
-from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
-from posefabric.engine.skipping import SkippedImages
+from posefabric.engine.discretisation import discretise, keep_mixture
+from posefabric.engine.evaluate import validate
+from posefabric.engine.from_scratch import announce, keep_untrained
+from posefabric.engine.loop import Batches, run_steps
 from posefabric.engine.train import load_backbone
-from posefabric.predictor import crop_settings
+from posefabric.engine.watching import SearchWatch
 from posefabric.runs import Run
 from posefabric.strategies import strategy
+from posefabric.strategies.auxiliary import check_skips
 from posefabric.strategies.derive import check_derivation
 from posefabric.strategies.protocol import StrategySetup
+
+CANDIDATES = "candidates.jsonl"
+"""Every net that a strategy compared, with its seed, MACs and score, where one did."""
 
 
 def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, Any]:
     """Search in a run folder; the figures of the derived net, and of the mixture it comes from (`discretise`)."""
     began = time.monotonic()
     settings = config.search
-    require_images(train, val)
-    skipped = SkippedImages(run, train)
-    engine = build_engine(config, settings.precision)
+    bench = Bench(run, config, supernet, train, val)
     torch.manual_seed(config.seed)
-    chosen = strategy(settings.strategy)
     check_derivation(supernet, settings)  # told now, not after the search
-    shares = _shares(len(train), settings.architecture_share if chosen.held_out else 0.0, config.seed)
-    plan, *_ = [Plan.of(settings, len(share)) for share in shares]  # the weights' share sets the length
-    view = crop_settings(config, supernet, augmented=True)
-    sources = [
-        Source(train, view, settings.batch_size, config.data.num_workers, config.seed + number, share)
-        for number, share in enumerate(shares)
-    ]
+    if supernet.partial:
+        announce(run, settings)
+    plan = bench.plan()
     initialise = partial(load_backbone, config=config)
-    learner = chosen(StrategySetup(engine, supernet, config, plan.num_steps, initialise))
-    device = str(engine.device)
+    record = partial(run.log, name=CANDIDATES)
+    setup = StrategySetup(bench.engine, supernet, config, plan.num_steps, initialise, record)
+    learner = strategy(settings.strategy)(setup)
+    check_skips(learner.net, settings.strategy)
 
     def batches_from(start: int) -> Iterator[Batches]:
-        for batches in zip(*(source.batches(plan, start) for source in sources), strict=True):
-            weight_batch, *architecture_batch = (skipped.noted(batch).to(device) for batch in batches)
+        for batches in zip(*(source.batches(plan, start) for source in bench.sources), strict=True):
+            weight_batch, *architecture_batch = map(bench.shown, batches)
             yield weight_batch, next(iter(architecture_batch), None)
 
-    def score(architecture: Architecture) -> float:
-        return evaluate(derived_net(architecture, learner.net), val, config, device)["AP"]
-
-    run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.net, val, config, device))
-    count = settings.recalibration_batches
-    seen = (skipped.noted(batch).to(device) for batch in sources[0].batches(Plan(count, max(count, 1)), 0))
-    figures = discretise(run, config, learner.choose(score), learner.net, val, seen)
+    watch = SearchWatch(run, lambda: learner.net, settings)
+    run_steps(run, learner, plan, batches_from, lambda: validate(learner.net, val, config, bench.device), watch)
+    (run.path / CANDIDATES).unlink(missing_ok=True)  # of a session that was interrupted while it chose
+    found = learner.choose(bench.scoring(learner.net))
+    keep_mixture(run, found, learner.net)
+    conclusion = keep_untrained if supernet.partial else discretise
+    figures = conclusion(run, bench, found, learner.net)
     conclude(run, began)
     return figures
-
-
-def _shares(count: int, architecture_share: float, seed: int) -> list[Sequence[int]]:
-    """Persons for the weights, and where a share is held out, those for the architecture; drawn, and disjoint."""
-    order = np.random.default_rng([seed, 1]).permutation(count).tolist()
-    cut = count - round(architecture_share * count)
-    return [order[:cut], order[cut:]] if architecture_share else [order]

@@ -9,27 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posefabric.architecture import FABRIC, Architecture
+from posefabric.backbone import FABRIC
 from posefabric.checkpoints import save_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.data.sources import require_images
 from posefabric.engine.conclusion import conclude, measure
+from posefabric.engine.distillation import Distillation
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.skipping import SkippedImages
-from posefabric.genotype import used_strides
+from posefabric.handmade import Description
 from posefabric.models.backbones import pretrained_state
-from posefabric.models.net import PoseNet
+from posefabric.models.net import Net, build
 from posefabric.optimization import WeightLearner
 from posefabric.predictor import crop_settings, inherit
 from posefabric.runs import Run
 
 
-def build_net(architecture: Architecture, config: Config, weights: Mapping[str, Tensor] | None = None) -> PoseNet:
+def build_net(described: Description, config: Config, weights: Mapping[str, Tensor] | None = None) -> Net:
     """The net that training starts from: inherited weights, else random ones, with the backbone's pretrained."""
     torch.manual_seed(config.seed)
-    net = PoseNet(architecture)
+    net = build(described)
     if weights is None:
         load_backbone(net, config)
     else:
@@ -37,8 +38,13 @@ def build_net(architecture: Architecture, config: Config, weights: Mapping[str, 
     return net
 
 
-def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People]) -> dict[str, Any]:
-    """Train a net in a run folder on (train, val) people; the figures of the result."""
+def train(
+    run: Run, config: Config, net: Net, people: tuple[People, People], teacher: Net | None = None
+) -> dict[str, Any]:
+    """Train a net in a run folder on (train, val) people; the figures of the result.
+
+    With a `teacher` it learns from that one's heatmaps too, as `train.distill` weighs them.
+    """
     began = time.monotonic()
     settings = config.train
     engine = build_engine(config, settings.precision)
@@ -50,6 +56,8 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     source = Source(train_people, view, settings.batch_size, config.data.num_workers, config.seed)
     learner = WeightLearner(engine, net, config, settings, plan.num_steps)
     device = str(engine.device)
+    if teacher is not None:
+        learner.objective = Distillation(teacher.to(device), settings.distill, engine.autocast)
 
     def batches_from(start: int) -> Iterator[Batches]:
         return ((skipped.noted(batch).to(device),) for batch in source.batches(plan, start))
@@ -62,11 +70,10 @@ def train(run: Run, config: Config, net: PoseNet, people: tuple[People, People])
     return figures
 
 
-def load_backbone(net: PoseNet, config: Config) -> None:
+def load_backbone(net: Net, config: Config) -> None:
     """Give a net's backbone the pretrained weights that the configuration asks for, if any."""
-    architecture = net.architecture
-    if not config.backbone.pretrained or architecture.backbone.name == FABRIC:
+    name, coarsest = net.architecture.backbone.name, net.architecture.feature_strides[-1]
+    if not config.backbone.pretrained or name == FABRIC:
         return
-    coarsest = used_strides(architecture.space, architecture.genotypes)[-1]
-    state: dict[str, Any] = pretrained_state(architecture.backbone.name, coarsest, config.backbone.weights)
+    state: dict[str, Any] = pretrained_state(name, coarsest, config.backbone.weights)
     net.backbone.load_state_dict(state)

@@ -27,6 +27,9 @@ SKIP_ALARM = 0.5
 NUM_RANDOM, NUM_GROUPS = 40, 999
 """Random nets that are derived, and how often as many of them as there are seeds are compared with each other."""
 
+CHANCE = 0.05
+"""Seeds whose `p_value` is above this agree no better than chance."""
+
 Derive = Callable[[Architecture], Architecture]
 
 
@@ -45,6 +48,28 @@ class Agreement:
     p_value: float
     alpha_tau: float
     beta_tau: float
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether the seeds agree no better than random nets do."""
+        return self.p_value > CHANCE
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Searches that differ in their seed alone: their names, how far they agree fabric by fabric, what is wrong."""
+
+    runs: tuple[str, ...]
+    fabrics: Mapping[str, Agreement]
+    findings: tuple[str, ...]
+
+
+def compare_seeds(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], found: Mapping[str, Architecture], derive: Derive
+) -> SeedGroup:
+    """All there is to say of searches from several seeds: run -> its logged rows, and run -> the mixture it found."""
+    fabrics = agreement(list(found.values()), derive)
+    return SeedGroup(tuple(found), fabrics, (*_of_runs(rows, found, derive), *_of_fabrics(fabrics)))
 
 
 def agreement(found: Sequence[Architecture], derive: Derive, *, seed: int = 0) -> dict[str, Agreement]:
@@ -74,6 +99,16 @@ def skip_shares(architecture: Architecture) -> dict[str, float]:
     return shares
 
 
+def skip_threshold(whole: Architecture) -> float:
+    """The `skip_share` that is an alarm in searches of a supernet: `SKIP_ALARM`.
+
+    Where an even mixture already has as much, what lies halfway from it to skips alone.
+    """
+    even = [1 / len(space.operations) for space, _ in whole.fabrics().values() if SKIP in space.operations]
+    share = float(np.mean(even)) if even else 0.0
+    return SKIP_ALARM if share < SKIP_ALARM else (1 + share) / 2
+
+
 def collapse_step(rows: Sequence[Mapping[str, Any]], threshold: float = SKIP_ALARM) -> int | None:
     """The logged step from which on `skip_share` stays above a threshold to the end; None if it does not end there."""
     alarm = None
@@ -88,22 +123,32 @@ def findings(
     rows: Mapping[str, Sequence[Mapping[str, Any]]], found: Mapping[str, Architecture], derive: Derive, *, seed: int = 0
 ) -> list[str]:
     """What is wrong with searches, in sentences: run -> its logged rows, and run -> the mixture it found."""
+    said = _of_runs(rows, found, derive)
+    return said + (_of_fabrics(agreement(list(found.values()), derive, seed=seed)) if len(found) > 1 else [])
+
+
+def _of_runs(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], found: Mapping[str, Architecture], derive: Derive
+) -> list[str]:
     said = []
     for run, logged in rows.items():
-        step = collapse_step(logged)
+        threshold = skip_threshold(found[run]) if run in found else SKIP_ALARM
+        step = collapse_step(logged, threshold)
         if step is not None:
-            said.append(f"{run}: from step {step} on, skips have more than {SKIP_ALARM:.0%} of alpha")
+            said.append(f"{run}: from step {step} on, skips have more than {threshold:.0%} of alpha")
     for run, architecture in found.items():
         for fabric, share in skip_shares(derive(architecture)).items():
             if share > SKIP_ALARM:
                 said.append(f"{run}: skips are {share:.0%} of what the derived net keeps of {fabric}")
-    if len(found) > 1:
-        for fabric, seen in agreement(list(found.values()), derive, seed=seed).items():
-            if seen.p_value > 0.05:
-                said.append(
-                    f"{fabric}: seeds differ in {seen.differing:.0%} of the choices, random nets in {seen.random:.0%}"
-                )
     return said
+
+
+def _of_fabrics(fabrics: Mapping[str, Agreement]) -> list[str]:
+    return [
+        f"{fabric}: seeds differ in {seen.differing:.0%} of the choices, random nets in {seen.random:.0%}"
+        for fabric, seen in fabrics.items()
+        if seen.by_chance
+    ]
 
 
 def kept_weights(space: SearchSpace, genotype: Genotype) -> tuple[Float[np.ndarray, " A"], Float[np.ndarray, " I"]]:

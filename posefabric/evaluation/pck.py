@@ -97,6 +97,24 @@ def pckh_curve(
     return "PCKh", [_percentage(in_mean, threshold) for threshold in thresholds]
 
 
+def fractions_by_person(
+    records: Sequence[PersonRecord], keypoints_xy: Float[np.ndarray, "N K 2"], skeleton: Skeleton, metric: str
+) -> Float[np.ndarray, "N K"]:
+    """What `pck` and `pckh` compare with their thresholds: distance over length of every keypoint of every person.
+
+    `metric` is `"PCK"`, `"PCK/box"` or `"PCKh"`. NaN where a person has no length, where nothing is labelled, and for
+    keypoints outside PCKh's mean.
+    """
+    if metric == "PCKh":
+        lengths_px = _head_sizes_px(records, skeleton)
+    else:
+        lengths_px = _lengths_px(records, skeleton, *TORSO) if metric == "PCK" else _longer_sides_px(records)
+    fractions = _over_lengths(records, keypoints_xy, lengths_px)
+    if metric == "PCKh":
+        fractions[:, [skeleton.index(n) for n in NOT_IN_PCKH_MEAN if n in skeleton.keypoints]] = np.nan
+    return fractions
+
+
 def _pck_fractions(
     records: Sequence[PersonRecord], keypoints_xy: Float[np.ndarray, "N K 2"], skeleton: Skeleton
 ) -> tuple[str, Float[np.ndarray, "M K"]]:
@@ -119,7 +137,15 @@ def _fractions(
     measured = lengths_px > 0
     if not measured.any():
         raise UserError("missing-keypoints", f"none of {len(records)} persons has a length to measure by")
-    return np.asarray(distances_px(keypoints_xy, records)[measured] / lengths_px[measured, None])
+    return _over_lengths(records, keypoints_xy, lengths_px)[measured]
+
+
+def _over_lengths(
+    records: Sequence[PersonRecord], keypoints_xy: Float[np.ndarray, "N K 2"], lengths_px: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "N K"]:
+    """Distances over lengths; NaN in the row of a person without a length, and where nothing is labelled."""
+    lengths = np.where(lengths_px > 0, lengths_px, np.nan)
+    return np.asarray(distances_px(keypoints_xy, records) / lengths[:, None])
 
 
 def _percentage(fractions: Float[np.ndarray, "M K"], threshold: float) -> float:

@@ -149,6 +149,22 @@ def rank_correlation(
     return _bca(estimate, replicates[~np.isnan(replicates)], without[~np.isnan(without)], level)
 
 
+def expected_best(scores: Sequence[float], chosen_by: Sequence[float], count: int) -> float:
+    """The expected score of the one that is best by another score, of `count` drawn without replacement from all.
+
+    What random search reaches with `count` architectures, `chosen_by` their scores on val. No number from 1 to all of
+    them, or rows that do not pair, raise `UserError("bad-value")`.
+    """
+    total = len(scores)
+    if not 1 <= count <= total or total != len(chosen_by):
+        raise UserError(
+            "bad-value", f"the best of {count} of {total} scores against {len(chosen_by)}", "1 to all of them"
+        )
+    ranked = np.asarray(scores, dtype=np.float64)[np.argsort(chosen_by, kind="stable")]
+    chances = special.comb(np.arange(total), count - 1) / special.comb(total, count)  # that rank r is the best drawn
+    return float(ranked @ chances)
+
+
 def detectable_difference(sd: float, num_seeds: int, *, power: float = 0.8, level: float = 0.95) -> float:
     """The least difference of two arms' means that a two-sided t-test of `num_seeds` seeds each finds with `power`.
 

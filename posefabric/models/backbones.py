@@ -16,10 +16,11 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posefabric.architecture import FABRIC, Backbone
+from posefabric.backbone import FABRIC, Backbone
 from posefabric.errors import UserError, unknown_name
 from posefabric.models.fabric import Fabric
 from posefabric.models.mixing import CellWeights
+from posefabric.models.slimming import Masks, Shares, WidthMasks, slim
 from posefabric.space import feature_name
 
 STEM_CHANNELS = 64
@@ -83,7 +84,7 @@ class FabricBackbone(Features):
         assert backbone.space is not None
         assert backbone.genotype is not None
         space = backbone.space
-        widths = {stride: space.channels(stride) for stride in space.strides}
+        widths = backbone.channels()
         self.stem = nn.Sequential(
             nn.Conv2d(3, STEM_CHANNELS, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(STEM_CHANNELS),
@@ -92,12 +93,17 @@ class FabricBackbone(Features):
             nn.ReLU(),
             nn.Conv2d(STEM_CHANNELS, widths[space.strides[0]], 1, bias=False),
         )
+        self.masks = WidthMasks(space, widths)
         self.fabric = Fabric(space, backbone.genotype, widths)
         self.channels = {stride: widths[stride] for stride in self.fabric.outputs}
         (self.stem_stride,) = space.input_strides
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], weights: Mapping[str, CellWeights]) -> dict[int, Tensor]:
-        features: dict[int, Tensor] = self.fabric({self.stem_stride: self.stem(images)}, weights)
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"], weights: Mapping[str, CellWeights], shares: Shares | None = None
+    ) -> dict[int, Tensor]:
+        masks: Masks = self.masks(shares or {})
+        stem = slim(self.stem(images), masks.get(self.stem_stride))
+        features: dict[int, Tensor] = self.fabric({self.stem_stride: stem}, weights, masks)
         return features
 
 

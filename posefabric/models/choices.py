@@ -1,21 +1,27 @@
 """What every choice of a supernet costs: the one counter's figures, laid out by fabric, cell, input and operation.
 
 The sum over what a derived net keeps is its MACs exactly, so a search compares thousands of nets without building one.
+Where widths are chosen it knows all: what joins two maps costs in proportion to the channels of both; what is in one
+map is counted with its channels and with twice as many, and a part is in proportion to them, a part to their square.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from posefabric.architecture import BACKBONE, FABRIC, Architecture
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE, FABRIC, STEM_STRIDE
 from posefabric.genotype import CellChoice, Genotype, live_nodes, used_features, used_strides
 from posefabric.models.backbones import build_backbone
 from posefabric.models.cost import module_macs
 from posefabric.models.net import PoseNet
-from posefabric.space import SearchSpace
+from posefabric.space import SearchSpace, Site
+
+Channels = Mapping[int, int]
+"""Stride -> channels."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,19 @@ class CellCosts:
         edges = sum(costs[name] for costs, edge in zip(self.edges, kept.edges, strict=True) for name in edge)
         return inputs + edges + self.node * len(live_nodes(space, kept))
 
+    def at(self, doubled: CellCosts, site: Site, before: Channels, after: Channels) -> CellCosts:
+        """The same at other channels, given also the costs at twice the channels before."""
+        own = before[site.stride], after[site.stride]
+        pairs = {s.slot: [widths[s.stride] * widths[site.stride] for widths in (before, after)] for s in site.sources}
+        return CellCosts(
+            inputs={slot: macs * pairs[slot][1] // pairs[slot][0] for slot, macs in self.inputs.items()},  # type: ignore[index]
+            edges=tuple(
+                {name: _within_a_map(macs, twice[name], *own) for name, macs in once.items()}
+                for once, twice in zip(self.edges, doubled.edges, strict=True)
+            ),
+            node=_within_a_map(self.node, doubled.node, *own),
+        )
+
 
 @dataclass(frozen=True)
 class ChoiceCosts:
@@ -39,7 +58,8 @@ class ChoiceCosts:
 
     `cells`: fabric (a part, or `"backbone"`) -> site -> costs. `laterals`: part -> stride -> its 1x1 convolution.
     `heads`: part -> head. `backbone`: coarsest stride that somebody reads -> what of the backbone is no choice (a
-    named network cut there, or the stem of a fabric).
+    named network cut there, or the stem of a fabric). `doubled`, where widths are chosen: the costs with twice the
+    channels.
     """
 
     architecture: Architecture
@@ -47,6 +67,7 @@ class ChoiceCosts:
     laterals: Mapping[str, Mapping[int, int]]
     heads: Mapping[str, int]
     backbone: Mapping[int, int]
+    doubled: ChoiceCosts | None = None
 
     @property
     def whole(self) -> int:
@@ -55,22 +76,86 @@ class ChoiceCosts:
 
     def macs(self, genotypes: Mapping[str, Genotype]) -> int:
         """MACs of a net that keeps these genotypes, pruned and named as in `Architecture.fabrics`."""
+        return sum(self.by_part(genotypes).values())
+
+    def by_part(self, genotypes: Mapping[str, Genotype]) -> dict[str, int]:
+        """MACs of its parts, each with its laterals and its head, and under `"backbone"` all that they share."""
         spaces = {name: space for name, (space, _) in self.architecture.fabrics().items()}
-        total = sum(
-            self.cells[name][site].macs(spaces[name], kept)
-            for name, genotype in genotypes.items()
-            for site, kept in genotype.cells.items()
-        )
         space, parts = self.architecture.space, {name: genotypes[name] for name in self.heads}
-        total += sum(self.laterals[name][s] for name, part in parts.items() for s in used_features(space, part))
-        return total + sum(self.heads.values()) + self.backbone[used_strides(space, parts)[-1]]
+        spent = {BACKBONE: self.backbone[used_strides(space, parts)[-1]]}
+        for name, part in parts.items():
+            spent[name] = self.heads[name] + sum(self.laterals[name][s] for s in used_features(space, part))
+        for name, genotype in genotypes.items():
+            spent[name] += sum(self.cells[name][s].macs(spaces[name], kept) for s, kept in genotype.cells.items())
+        return spent
+
+    def at(self, widths: Mapping[str, Channels]) -> ChoiceCosts:
+        """The costs at other widths; `widths`: fabric -> stride -> channels, where they differ from the architecture's.
+
+        Only where widths are chosen. `architecture` stays what it was.
+        """
+        if self.doubled is None or not widths:
+            assert not widths
+            return self
+        before, after = self.channels({}), self.channels(widths)
+        spaces = {name: space for name, (space, _) in self.architecture.fabrics().items()}
+        head, stem = self.architecture.output_stride, (before[BACKBONE][STEM_STRIDE], after[BACKBONE][STEM_STRIDE])
+        return replace(
+            self,
+            cells={
+                name: {
+                    site: costs.at(self.doubled.cells[name][site], spaces[name].site(site), before[name], after[name])
+                    for site, costs in cells.items()
+                }
+                for name, cells in self.cells.items()
+            },
+            laterals={
+                part: {
+                    s: macs * after[BACKBONE][s] * after[part][s] // (before[BACKBONE][s] * before[part][s])
+                    for s, macs in laterals.items()
+                }
+                for part, laterals in self.laterals.items()
+            },
+            heads={part: macs * after[part][head] // before[part][head] for part, macs in self.heads.items()},
+            backbone={
+                s: macs + (self.doubled.backbone[s] - macs) * (stem[1] - stem[0]) // stem[0]
+                for s, macs in self.backbone.items()
+            },
+        )
+
+    def channels(self, widths: Mapping[str, Channels]) -> dict[str, dict[int, int]]:
+        """Those of all fabrics then; the features of a named backbone, which do not change, count as one channel."""
+        named = {BACKBONE: dict.fromkeys(self.architecture.space.strides, 1)}
+        architecture = self.architecture
+        return named | {
+            name: architecture.channels(name) | dict(widths.get(name, {})) for name in architecture.fabrics()
+        }
 
 
 def choice_costs(architecture: Architecture) -> ChoiceCosts:
-    """Count every choice that an architecture keeps, without allocating any weight."""
+    """Count every choice that an architecture keeps, as a derived net has it, without allocating any weight."""
+    costs = _counted(architecture)
+    return replace(costs, doubled=_counted(_doubled(architecture))) if architecture.several_widths else costs
+
+
+def _doubled(architecture: Architecture) -> Architecture:
+    """With twice the channels everywhere."""
+    names = architecture.fabrics()
+    return architecture.with_widths(
+        {name: {s: 2 * w for s, w in architecture.channels(name).items()} for name in names}
+    )
+
+
+def _within_a_map(once: int, twice: int, before: int, after: int) -> int:
+    """MACs at `after` channels of what takes `once` at `before` and `twice` at twice as many."""
+    square = (twice - 2 * once) // 2
+    return (once - square) * after // before + square * after**2 // before**2
+
+
+def _counted(architecture: Architecture) -> ChoiceCosts:
     with torch.device("meta"):
         image = torch.empty(1, 3, *architecture.input_hw)
-        macs = module_macs(PoseNet(architecture).eval(), image)
+        macs = module_macs(PoseNet(architecture.deployed()).eval(), image)
     prefixes = {part: f"parts.{part}.fabric.cells" for part in architecture.partition}
     prefixes[BACKBONE] = "backbone.fabric.cells"
     return ChoiceCosts(

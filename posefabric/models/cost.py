@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from posefabric.architecture import Architecture
-from posefabric.models.net import PoseNet
+from posefabric.handmade import Description
+from posefabric.models.net import PartNet, build
 
 
 @dataclass(frozen=True)
 class PartCost:
-    """Lateral convolutions, fabric and head of one part, and of each of its cells."""
+    """Of one part, from lateral convolutions to vectors, and of each cell of its fabric, if it has one."""
 
     parameters: int
     macs: int
@@ -37,10 +37,10 @@ class Cost:
     parts: Mapping[str, PartCost]
 
 
-def count(architecture: Architecture, input_hw: tuple[int, int] | None = None) -> Cost:
+def count(architecture: Description, input_hw: tuple[int, int] | None = None) -> Cost:
     """Count on one crop of `input_hw` (the architecture's own unless said), without allocating any weight."""
     with torch.device("meta"):
-        net = PoseNet(architecture).eval()
+        net = build(architecture).eval()
         image = torch.empty(1, 3, *(input_hw or architecture.input_hw))
     macs = module_macs(net, image)
     return Cost(
@@ -54,7 +54,7 @@ def count(architecture: Architecture, input_hw: tuple[int, int] | None = None) -
                 macs=macs.get(f"parts.{name}", 0),
                 cells={
                     cell: macs.get(f"parts.{name}.fabric.cells.{cell}", 0)
-                    for cell in architecture.genotypes[name].cells
+                    for cell in (part.fabric.cells if isinstance(part, PartNet) else ())
                 },
             )
             for name, part in net.parts.items()

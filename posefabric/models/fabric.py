@@ -7,7 +7,7 @@ mixing gives no weight is not run.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from posefabric.errors import unknown_name
 from posefabric.genotype import CellChoice, Genotype, live_nodes
-from posefabric.models.mixing import CellWeights
+from posefabric.models.mixing import CellWeights, Weight
 from posefabric.models.operations import OPERATIONS
+from posefabric.models.slimming import Masks, Slimmable, slim, slimmed
 from posefabric.space import SearchSpace, Site, feature_name
 
 
@@ -28,15 +29,24 @@ def transition(source_stride: int, stride: int, channels: Mapping[int, int]) -> 
     aligned corners. Both with BatchNorm and, as in the released code, without ReLU. Same scale: identity.
     """
     if source_stride == stride:
-        return nn.Identity()
+        return Slimmable()
     source_channels, width = channels[source_stride], channels[stride]
     if source_stride < stride:
-        return nn.Sequential(nn.Conv2d(source_channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width))
-    return nn.Sequential(
+        return Slimmable(nn.Conv2d(source_channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width))
+    return Slimmable(
         nn.Conv2d(source_channels, width, 1),
         nn.BatchNorm2d(width),
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
     )
+
+
+def lateral(source_channels: int, channels: int, *, always: bool = False) -> nn.Module:
+    """A part's own 1x1 convolution from a feature map; nothing where the channels already agree (released code).
+
+    `always` where widths are chosen: channels that happen to agree at one width do not at another.
+    """
+    agree = source_channels == channels and not always
+    return nn.Identity() if agree else nn.Conv2d(source_channels, channels, 1)
 
 
 class Projection(nn.Module):
@@ -60,7 +70,8 @@ class Cell(nn.Module):
 
     def __init__(self, space: SearchSpace, site: Site, choice: CellChoice, channels: Mapping[int, int]) -> None:
         super().__init__()
-        width = channels[site.stride]
+        width, self.stride, self.partial = channels[site.stride], site.stride, space.partial_channels
+        seen = width // self.partial
         sources = [source for source in site.sources if source.slot in choice.inputs]
         self.origins: dict[str, str] = {source.slot: source.origin for source in sources}
         self.transitions = nn.ModuleDict(
@@ -68,7 +79,7 @@ class Cell(nn.Module):
         )
         self.edges: Mapping[str, nn.ModuleDict] = nn.ModuleDict(  # type: ignore[assignment]
             {
-                f"{start}_{end}": nn.ModuleDict({name: build_operation(name, width) for name in operations})
+                f"{start}_{end}": nn.ModuleDict({name: build_operation(name, seen) for name in operations})
                 for (start, end), operations in zip(space.edges, choice.edges, strict=True)
                 if operations
             }
@@ -81,11 +92,11 @@ class Cell(nn.Module):
         }
         self.projection = Projection(width, tuple(self.nodes))
 
-    def forward(self, maps: Mapping[str, Tensor], weights: CellWeights) -> Tensor:
+    def forward(self, maps: Mapping[str, Tensor], weights: CellWeights, mask: Tensor | None = None) -> Tensor:
         nodes = {
             0: F.relu(
                 _total(
-                    weights.inputs[slot] * T(maps[self.origins[slot]])
+                    weights.inputs[slot] * slimmed(T, maps[self.origins[slot]], mask)
                     for slot, T in self.transitions.items()
                     if slot in weights.inputs
                 )
@@ -93,17 +104,32 @@ class Cell(nn.Module):
         }
         for node, incoming in self.nodes.items():
             nodes[node] = _total(
-                weights.edges[index][name] * operation(nodes[start])
+                term
                 for index, start in incoming
-                for name, operation in self.edges[f"{start}_{node}"].items()
-                if name in weights.edges[index]
+                for term in self._along(f"{start}_{node}", nodes[start], weights.edges[index], weights.skip, mask)
             )
-        output: Tensor = self.projection([nodes[node] for node in self.nodes])
-        return output
+        return slim(self.projection([nodes[node] for node in self.nodes]), mask)
+
+    def _along(
+        self, edge: str, node: Tensor, weights: Mapping[str, Weight], skip: float, mask: Tensor | None
+    ) -> Iterator[Tensor]:
+        """What one edge makes of the node it starts from."""
+        seen = node if self.partial == 1 else node[:, : node.shape[1] // self.partial]
+        operations = self.edges[edge].items()
+        mixed = (weights[name] * slimmed(T, seen, mask) for name, T in operations if name in weights)
+        if self.partial == 1:
+            yield from mixed
+        else:
+            yield _shuffled(torch.cat([_total(mixed), node[:, seen.shape[1] :]], dim=1), self.partial)
+        if skip:
+            yield skip * node
 
 
 class Fabric(nn.Module):
-    """The kept cells of one lattice. Takes stride -> feature map; gives stride -> map of the last layer's cells."""
+    """The kept cells of one lattice. Takes stride -> feature map; gives stride -> map of the last layer's cells.
+
+    Masks of channels, by stride, are those of widths that are not decided yet.
+    """
 
     def __init__(self, space: SearchSpace, genotype: Genotype, channels: Mapping[int, int]) -> None:
         super().__init__()
@@ -118,13 +144,16 @@ class Fabric(nn.Module):
         return {self.cells[name].origins[slot] for name, cell in weights.items() for slot in cell.inputs}
 
     def forward(
-        self, features: Mapping[int, Float[Tensor, "B _ _ _"]], weights: Mapping[str, CellWeights]
+        self,
+        features: Mapping[int, Float[Tensor, "B _ _ _"]],
+        weights: Mapping[str, CellWeights],
+        masks: Masks | None = None,
     ) -> dict[int, Float[Tensor, "B _ _ _"]]:
         maps = {feature_name(stride): feature for stride, feature in features.items()}
         for name, cell in self.cells.items():
             if name in weights:
-                maps[name] = cell(maps, weights[name])
-        return {stride: maps[name] for stride, name in self.outputs.items()}
+                maps[name] = cell(maps, weights[name], masks[cell.stride] if masks else None)
+        return {stride: maps[name] for stride, name in self.outputs.items() if name in maps}
 
 
 def build_operation(name: str, channels: int) -> nn.Module:
@@ -132,6 +161,11 @@ def build_operation(name: str, channels: int) -> nn.Module:
     if name not in OPERATIONS:
         raise unknown_name("operation", name, tuple(OPERATIONS))
     return OPERATIONS[name](channels)
+
+
+def _shuffled(channels: Tensor, groups: int) -> Tensor:
+    """One channel of every group after the other."""
+    return torch.unflatten(channels, 1, (groups, -1)).transpose(1, 2).flatten(1, 2)  # B C h w
 
 
 def _total(terms: Iterable[Tensor]) -> Tensor:

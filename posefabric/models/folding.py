@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from posefabric.architecture import BACKBONE, Architecture
-from posefabric.genotype import CellChoice, Genotype
+from posefabric.architecture import Architecture
+from posefabric.backbone import BACKBONE
+from posefabric.errors import UserError
+from posefabric.genotype import CellChoice, Genotype, bad_field
 from posefabric.models.backbones import FabricBackbone, Features
 from posefabric.models.fabric import Cell, Fabric
 from posefabric.models.folded import (
@@ -51,8 +53,12 @@ def folded(net: PoseNet) -> FoldedNet:
     less what it spends on choices of weight 0 and on slots of a cell that read the same map (`boundary="repeat"`):
     these share one convolution. What no convolution can take stays as `Scale` (multipliers of 0 or below after a ReLU,
     maps that are added with another multiplier than the largest) or as `ChannelAffine` (norms after pools). The tensors
-    of the result take no gradient.
+    of the result take no gradient. Widths that are not decided raise `UserError("bad-architecture")`.
     """
+    if net.architecture.partial:
+        raise UserError("bad-architecture", "a supernet with partial channels", "a net derived from it")
+    if mixture(net).width_shares:
+        raise bad_field("width_shares", "leaves widths open", "a derived net, whose widths are decided")
     alive = without_zeros(mixture(net))
     like = next(net.parameters())
     whole = _without_mixings(net, alive)

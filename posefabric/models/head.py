@@ -9,27 +9,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from posefabric.architecture import Activation
 from posefabric.skeletons import Partition, Skeleton
 
 INITIAL_STD = 0.02
 """Our choice: lengths start near 0.3. The default starts them near 2, where every pixel scores 0.8."""
 
+INITIAL_LOGIT = -2.4
+"""Ours: the score of such a length, 0.083, as a logit. From 0 a sigmoid would start at a half everywhere."""
+
 
 class VectorHead(nn.Module):
     """ReLU and a 1x1 convolution to one D-vector per pixel and keypoint of the part; its length becomes the score.
 
-    `"squash"`: |v|^2 / (1 + |v|^2), in [0, 1) (appendix A). `"linear"` (D = 1): the number itself, a plain heatmap.
+    `"squash"`: |v|^2 / (1 + |v|^2), in [0, 1) (appendix A). Two controls have D = 1: `"linear"` is the number itself, a
+    plain heatmap; `"sigmoid"` its logistic function, in (0, 1), which starts where the squash does.
     Vectors and scores are float32 at least, under any autocast.
     """
 
-    def __init__(
-        self, channels: int, num_keypoints: int, vector_dim: int, activation: Literal["squash", "linear"]
-    ) -> None:
+    def __init__(self, channels: int, num_keypoints: int, vector_dim: int, activation: Activation) -> None:
         super().__init__()
         self.vector_dim, self.activation = vector_dim, activation
         self.to_vectors = nn.Conv2d(channels, num_keypoints * vector_dim, 1)
         nn.init.normal_(self.to_vectors.weight, std=INITIAL_STD)
-        nn.init.constant_(self.to_vectors.get_parameter("bias"), 0.0)
+        nn.init.constant_(self.to_vectors.get_parameter("bias"), INITIAL_LOGIT if activation == "sigmoid" else 0.0)
 
     def vectors(self, part_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B J D h w"]:
         maps: Tensor = self.to_vectors(torch.relu(part_map))
@@ -41,6 +44,8 @@ class VectorHead(nn.Module):
         vectors = self.vectors(part_map)
         if self.activation == "linear":
             return vectors.squeeze(2)
+        if self.activation == "sigmoid":
+            return torch.sigmoid(vectors.squeeze(2))
         squared_length = vectors.square().sum(dim=2)
         return squared_length / (1 + squared_length)
 

@@ -8,7 +8,7 @@ A sample is not scaled: a choice that is drawn alone has the weight 1, as it wil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,17 +16,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posefabric.genotype import CellChoice, Genotype, upstream
+from posefabric.genotype import CellChoice, Genotype, upstream, used_scales
+from posefabric.models.slimming import Shares
 from posefabric.space import ZERO, SearchSpace
 
 Weight = Tensor | float
 
 
 class CellWeights(NamedTuple):
-    """The multipliers of one cell: slot -> weight, and per edge operation -> weight. What is not named is not run."""
+    """The multipliers of one cell: slot -> weight, and per edge operation -> weight. What is not named is not run.
+
+    `skip` is that of the input of every edge, beside its operations: an auxiliary skip, 0 but in a search (DARTS-).
+    """
 
     inputs: Mapping[str, Weight]
     edges: tuple[Mapping[str, Weight], ...]
+    skip: float = 0.0
 
 
 class Mixing(nn.Module):
@@ -35,23 +40,56 @@ class Mixing(nn.Module):
     def forward(self) -> dict[str, CellWeights]:
         raise TypeError(f"{type(self).__name__} must say where its weights come from")
 
+    def width_shares(self) -> Shares:
+        """Stride -> share of each of its widths, narrowest first; empty where widths are decided."""
+        return {}
+
 
 class FixedMixing(Mixing):
-    """The stored multipliers of a genotype, unchanged; no parameters."""
+    """The stored multipliers of a genotype and shares of widths, unchanged; no parameters."""
 
-    def __init__(self, genotype: Genotype) -> None:
+    def __init__(self, genotype: Genotype, width_shares: Shares | None = None) -> None:
         super().__init__()
-        self.weights = {name: CellWeights(cell.inputs, cell.edges) for name, cell in genotype.cells.items()}
+        self._width_shares = width_shares or {}
+        self.weights = _stored(genotype)
 
     def forward(self) -> dict[str, CellWeights]:
         return self.weights
+
+    def width_shares(self) -> Shares:
+        return self._width_shares
+
+
+class SampledMixing(FixedMixing):
+    """One net of a supernet after the other, nothing else being run; in between every choice has an equal share.
+
+    No parameters: what is kept of the supernet is decided by others.
+    """
+
+    def __init__(self, genotype: Genotype, width_shares: Shares | None = None) -> None:
+        super().__init__(genotype, width_shares)
+        self._equal_widths = self._width_shares
+        self._equal = self.weights = {
+            site: CellWeights(_equal_shares(cell.inputs), tuple(map(_equal_shares, cell.edges)))
+            for site, cell in genotype.cells.items()
+        }
+
+    def follow(self, genotype: Genotype, width_shares: Shares | None = None) -> None:
+        """Every forward pass from here on is that of a net: its choices with their multipliers, and its widths."""
+        self.weights, self._width_shares = _stored(genotype), width_shares or {}
+
+    def forget(self) -> None:
+        """Back to equal shares."""
+        self.weights, self._width_shares = self._equal, self._equal_widths
 
 
 class SoftmaxMixing(Mixing):
     """Trained logits over all choices of a supernet's cells: n * softmax(alpha) per edge, n * softmax(beta) per cell.
 
     `alpha` holds one (edges, operations) table, `shared`, or one per site; `beta` one vector per site in the order of
-    its sources. All start at 0: the uniform mixture.
+    its sources. Where the space has several widths, `width` holds one vector per stride; its softmax is their shares.
+    All start at 0: the uniform mixture. `auxiliary_skip` is the weight of the edges' inputs while a search learns
+    (`strategies.auxiliary`).
     """
 
     SHARED = "shared"
@@ -61,10 +99,15 @@ class SoftmaxMixing(Mixing):
         self.space = space
         self.operations = self.candidates()
         self.sites = [site for site in space.sites() if site.name in genotype.cells]
+        self.auxiliary_skip = 0.0
         tables = [self.SHARED] if space.share_operations else [site.name for site in self.sites]
         shape = (len(space.edges), len(self.operations))
         self.alpha = nn.ParameterDict([(name, nn.Parameter(torch.zeros(shape))) for name in tables])
         self.beta = nn.ParameterDict([(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in self.sites])
+        strides = used_scales(space, genotype) if space.several_widths else ()
+        self.width = nn.ParameterDict(
+            [(str(stride), nn.Parameter(torch.zeros(len(space.width_multipliers)))) for stride in strides]
+        )
 
     def candidates(self) -> tuple[str, ...]:
         """The operations that have a logit, in the order of alpha's columns."""
@@ -79,9 +122,13 @@ class SoftmaxMixing(Mixing):
                     self._weights(f"beta.{site.name}", self.beta[site.name]),
                 ),
                 edges=edges[self.SHARED if self.space.share_operations else site.name],
+                skip=self.auxiliary_skip,
             )
             for site in self.sites
         }
+
+    def width_shares(self) -> dict[int, Tensor]:
+        return {int(stride): self._shares(f"width.{stride}", logits) for stride, logits in self.width.items()}
 
     def _edges(self, name: str, alpha: Tensor) -> tuple[dict[str, Weight], ...]:
         kept = [self._kept(self.operations, row) for row in self._weights(name, alpha)]
@@ -89,7 +136,11 @@ class SoftmaxMixing(Mixing):
 
     def _weights(self, name: str, logits: Tensor) -> Tensor:
         """The multipliers that logits of that name stand for."""
-        return scaled_softmax(logits)
+        return logits.shape[-1] * self._shares(name, logits)
+
+    def _shares(self, name: str, logits: Tensor) -> Tensor:
+        """The shares, adding up to 1, that logits of that name stand for."""
+        return softmax(logits)
 
     def _kept(self, names: Sequence[str], weights: Tensor) -> dict[str, Weight]:
         """Which choices of one mixture are run."""
@@ -101,7 +152,8 @@ class GumbelMixing(SoftmaxMixing):
 
     With Gumbel noise g a draw is q = softmax((log_softmax(logits) + g) / temperature): all of q where it is soft
     (SNAS), or where it is `hard` the largest alone with the weight 1 and the gradient of q (GDAS), so that one
-    operation per edge and one input per cell are run, and only cells on the way to the output.
+    operation per edge and one input per cell are run, and only cells on the way to the output. A width that is drawn
+    hard is a mask of zeros and ones: its other channels are run in vain.
 
     `zero` has no logit here: a path with it computes nothing, and no derivation keeps it.
     """
@@ -136,6 +188,9 @@ class GumbelMixing(SoftmaxMixing):
         return {name: cell for name, cell in found.items() if name in run}
 
     def _weights(self, name: str, logits: Tensor) -> Tensor:
+        return self._shares(name, logits)
+
+    def _shares(self, name: str, logits: Tensor) -> Tensor:
         if not self._noise:
             return softmax(logits)
         shares = softmax((log_softmax(logits) + self._noise[name]) / self.temperature)
@@ -151,6 +206,14 @@ class GumbelMixing(SoftmaxMixing):
         return {names[largest]: weights[largest]}
 
 
+def _stored(genotype: Genotype) -> dict[str, CellWeights]:
+    return {site: CellWeights(cell.inputs, cell.edges) for site, cell in genotype.cells.items()}
+
+
+def _equal_shares(choices: Collection[str]) -> dict[str, Weight]:
+    return dict.fromkeys(choices, 1 / max(len(choices), 1))
+
+
 def softmax(logits: Tensor) -> Tensor:
     """Over the last axis, in float32 at least."""
     return torch.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
@@ -159,11 +222,6 @@ def softmax(logits: Tensor) -> Tensor:
 def log_softmax(logits: Tensor) -> Tensor:
     """Over the last axis, in float32 at least."""
     return torch.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-
-
-def scaled_softmax(logits: Tensor) -> Tensor:
-    """Number of choices x softmax over the last axis."""
-    return logits.shape[-1] * softmax(logits)
 
 
 def as_genotype(weights: Mapping[str, CellWeights]) -> Genotype:

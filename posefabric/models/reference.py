@@ -17,7 +17,8 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from posefabric import documents
-from posefabric.architecture import BACKBONE, FABRIC, Architecture, Backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import BACKBONE, FABRIC, Backbone
 from posefabric.errors import UserError
 from posefabric.genotype import Genotype, everything
 from posefabric.models.mixing import SoftmaxMixing, as_genotype

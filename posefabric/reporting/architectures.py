@@ -1,13 +1,14 @@
-"""The section that shows what a search kept: the drawn fabrics and, part by part, the numbers behind them."""
+"""The section that shows the net: the fabrics that a search kept with the numbers behind them, or hand-made heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from posefabric.architecture import Architecture
-from posefabric.draw import draw_fabrics
+from posefabric.draw import draw_fabrics, draw_handmade
 from posefabric.draw.fabrics import fabric_names, kept_cells, operation_colours_of, purpose
 from posefabric.genotype import CellChoice
+from posefabric.handmade import HEADS, HandMade
 from posefabric.reporting.markup import Html, disclosure, element, join, table
 from posefabric.reporting.reading import RunNotes
 from posefabric.reporting.sections import drawing, scrolling, section
@@ -27,10 +28,21 @@ def searched(run: RunNotes, prefix: str) -> Html:
     architecture = run.architecture
     if architecture is None:
         return section(SEARCHED, note="This run holds no architecture.json.")
+    if isinstance(architecture, HandMade):
+        return _handmade(architecture, prefix)
     label = f"Body figure and the fabrics of the parts {', '.join(architecture.partition)}"
     picture = drawing(draw_fabrics(architecture), f"{prefix}-fabrics", label)
     tables = [_fabric(architecture, name) for name in fabric_names(architecture)]
     return section(SEARCHED, picture, *tables, lead=_WHAT_ONE_SEES)
+
+
+def _handmade(described: HandMade, prefix: str) -> Html:
+    lead = (
+        f"Nothing: every part has a head made by hand, {described.head.replace('_', ' ')} as in "
+        f"{HEADS[described.head].source}, at the widths below. A search has to beat such nets at the same cost."
+    )
+    label = f"Body figure and the widths of the heads of {', '.join(described.partition)}"
+    return section(SEARCHED, drawing(draw_handmade(described), f"{prefix}-heads", label), lead=lead)
 
 
 def _fabric(architecture: Architecture, name: str) -> Html:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from posefabric.config import DataSettings
 from posefabric.data.annotations.problems import Findings
 from posefabric.data.guesses import placement
 from posefabric.data.records import GroundTruth, People, PersonRecord
@@ -18,6 +17,7 @@ from posefabric.reporting import dataset_figures, dataset_pictures, dataset_tabl
 from posefabric.reporting.dataset_pictures import Album
 from posefabric.reporting.frame import framed
 from posefabric.reporting.markup import Html, element
+from posefabric.settings import DataSettings
 
 MAX_PERSONS = 50_000
 """Persons whom figures and tables rest on, taken evenly from the dataset."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from posefabric.config import Augmentation
 from posefabric.data.guesses.placement import Places
 from posefabric.data.guesses.sides import Suspect, suspects
 from posefabric.data.naming import canonical
@@ -19,6 +18,7 @@ from posefabric.draw.palette import SIDE_COLOURS
 from posefabric.errors import UserError
 from posefabric.reporting.markup import Html, element
 from posefabric.reporting.sections import section
+from posefabric.settings import Augmentation
 
 PICTURE_BYTES = 3_800_000
 """How much of the page pictures may take, encoded."""

@@ -48,6 +48,6 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], **attributes: 
     )
 
 
-def disclosure(summary: str, *children: str) -> Html:
+def disclosure(summary: str, *children: str, opened: bool = False) -> Html:
     """A part of the page that opens on click or Enter."""
-    return element("details", element("summary", summary), *children)
+    return element("details", element("summary", summary), *children, open="" if opened else None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posefabric.errors import UserError
+from posefabric.evaluation.agreement import SeedGroup
 from posefabric.reporting import sections
 from posefabric.reporting.architectures import SEARCHED, searched
 from posefabric.reporting.diagnosis import diagnosis
@@ -13,19 +14,25 @@ from posefabric.reporting.frame import framed
 from posefabric.reporting.markup import Html, element, join, table
 from posefabric.reporting.pictures import pictures
 from posefabric.reporting.reading import RunNotes, read_run
+from posefabric.reporting.searching import agreement, how_it_went
 
 PICTURE_BYTES = 3_500_000
 """How much of the page the pictures of all runs may take, encoded."""
 
 
-def write_report(runs: Sequence[Path], output: Path) -> Path:
+MOST_FILMS = 2
+"""In a page about more runs, the fabrics of a search's film are not drawn."""
+
+
+def write_report(runs: Sequence[Path], output: Path, seeds: Sequence[SeedGroup] = ()) -> Path:
     """Write one self-contained HTML page (under 5 MB, no requests) about run folders; returns its path.
 
-    What a run did not write is left out with a note. Raises `UserError("bad-run")` for a folder without
-    `run.json` or with a damaged file, `UserError("not-writable")` for an output that cannot be written.
+    `seeds` are groups of searches that differ in their seed alone, with what was found about their agreement. What a
+    run did not write is left out with a note. Raises `UserError("bad-run")` for a folder without `run.json` or with a
+    damaged file, `UserError("not-writable")` for an output that cannot be written.
     """
     assert runs
-    page = report_page([read_run(run) for run in runs])
+    page = report_page([read_run(run) for run in runs], seeds)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
@@ -34,7 +41,7 @@ def write_report(runs: Sequence[Path], output: Path) -> Path:
     return output
 
 
-def report_page(runs: Sequence[RunNotes]) -> str:
+def report_page(runs: Sequence[RunNotes], seeds: Sequence[SeedGroup] = ()) -> str:
     """The whole page as text."""
     title = " and ".join(run.name for run in runs) if len(runs) <= 3 else f"{len(runs)} runs"
     header = element(
@@ -45,7 +52,7 @@ def report_page(runs: Sequence[RunNotes]) -> str:
         _contents(runs) if len(runs) > 1 else "",
     )
     articles = [_article(runs, index) for index in range(len(runs))]
-    return framed(title, header, _comparison(runs) if len(runs) > 1 else "", *articles)
+    return framed(title, header, _comparison(runs) if len(runs) > 1 else "", agreement(seeds), *articles)
 
 
 _INTRODUCTION = (
@@ -78,6 +85,7 @@ def _article(runs: Sequence[RunNotes], index: int) -> Html:
     parts = (
         sections.headline(run),
         architecture,
+        how_it_went(run, prefix, with_frames=len(runs) <= MOST_FILMS),
         sections.curves(run, prefix),
         sections.keypoints(run),
         diagnosis(run, prefix),

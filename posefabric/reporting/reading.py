@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.errors import UserError
 from posefabric.evaluation.diagnosis import Diagnosis
+from posefabric.film import Frame, read_film
+from posefabric.handmade import Description
 from posefabric.runs import Run
+
+T = TypeVar("T")
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -24,9 +28,11 @@ class RunNotes:
     about: dict[str, Any]
     rows: Sequence[dict[str, Any]]
     evaluation: dict[str, Any]
-    architecture: Architecture | None
+    architecture: Description | None
     pictures: Sequence[Path]
     diagnosis: Diagnosis | None = None
+    film: Sequence[Frame] = ()
+    supernet: Architecture | None = None
 
 
 def read_run(folder: Path) -> RunNotes:
@@ -37,19 +43,21 @@ def read_run(folder: Path) -> RunNotes:
         about=run.record,
         rows=run.rows(),
         evaluation=run.figures(),
-        architecture=_architecture(run),
+        architecture=_described(run, "architecture.json", run.description),
         pictures=sorted(path for path in folder.glob("pictures/*") if path.suffix.lower() in PICTURE_SUFFIXES),
         diagnosis=_diagnosis(run.path / "diagnosis.json"),
+        film=read_film(run),
+        supernet=_described(run, "supernet.json", run.architecture),
     )
 
 
-def _architecture(run: Run) -> Architecture | None:
-    if not (run.path / "architecture.json").is_file():
+def _described(run: Run, name: str, read: Callable[[str], T]) -> T | None:
+    if not (run.path / name).is_file():
         return None
     try:
-        return run.architecture()
+        return read(name)
     except UserError as error:
-        raise UserError("bad-run", f"{run.path / 'architecture.json'} is damaged: {error.finding}") from error
+        raise UserError("bad-run", f"{run.path / name} is damaged: {error.finding}") from error
 
 
 def _diagnosis(path: Path) -> Diagnosis | None:

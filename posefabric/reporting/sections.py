@@ -15,7 +15,7 @@ from posefabric.draw.curves import HEADLINE_METRICS
 from posefabric.draw.palette import FAINT, INK, MUTED, PAPER
 from posefabric.reporting.markup import Html, disclosure, element, table
 from posefabric.reporting.reading import RunNotes
-from posefabric.runs import SKIPPED_IMAGES
+from posefabric.runs import FROM_SCRATCH, SKIPPED_IMAGES
 
 SHOWN_NAMES = 200
 """How many file names a list shows."""
@@ -70,8 +70,11 @@ def headline(run: RunNotes) -> Html:
         for name, value in headline_figures(run)
     ]
     note = "" if run.evaluation else "This run has not been evaluated (no evaluation.json)."
-    if any(key.startswith("mixture/") for key in run.evaluation):
+    stages = {key.partition("/")[0] for key in run.evaluation if "/" in key}
+    if "mixture" in stages and "tuned" not in stages:
         note = "The derived net still has the weights that its supernet's mixture learned; training comes next."
+    if run.about.get(FROM_SCRATCH):
+        note = "Searched with partial channels: the derived net has no weights yet, and training starts from scratch."
     boxes = run.evaluation.get("boxes")
     lead = f"Persons were cut out by their {boxes}." if isinstance(boxes, str) else ""
     return section("At a glance", element("dl", *tiles, class_="tiles") if tiles else "", lead=lead, note=note)
@@ -100,9 +103,12 @@ def curves(run: RunNotes, prefix: str) -> Html:
     if not run.rows:
         return section(title, note="This run holds no metrics.jsonl.")
     lead = "The loss is the distance between predicted and true heatmaps: lower is better."
-    if any("alpha_entropy" in row for row in run.rows):
+    rows = run.rows
+    if run.film:  # the section on the search has its entropies
+        rows = [{key: value for key, value in row.items() if not key.endswith("_entropy")} for row in rows]
+    elif any("alpha_entropy" in row for row in rows):
         lead += " Entropy tells how undecided the search still is: it falls as choices are made."
-    figure = plot_curves({run.name: run.rows})
+    figure = plot_curves({run.name: rows})
     return section(title, drawing(figure, f"{prefix}-curves", "Loss and metric against the step"), lead=lead)
 
 

@@ -13,7 +13,8 @@ from posefabric.data.loader import Batch
 from posefabric.errors import UserError
 from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
-from posefabric.optimization import WeightLearner, heatmap_objective
+from posefabric.optimization import WeightLearner
+from posefabric.strategies.auxiliary import lend_skips
 from posefabric.strategies.health import health, leaders
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
 from posefabric.strategies.terms import ArchitectureTerms, architecture_learns
@@ -53,6 +54,7 @@ class FirstOrder:
     """
 
     held_out: ClassVar[bool] = True
+    steps_on_held_out: ClassVar[bool] = True
 
     def __init__(self, setup: StrategySetup) -> None:
         net = setup.build(self.mixings(setup.supernet))
@@ -88,7 +90,7 @@ class FirstOrder:
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         assert architecture_batch is not None
         before = leaders(self._weights.bare_net)
-        figures: dict[str, float] = {}
+        figures = lend_skips(self._weights, step)
         if architecture_learns(self._search, step, self._num_steps):
             figures["architecture_loss"] = self._learn_architecture(weight_batch, architecture_batch, step)
         figures |= self._learn_weights(weight_batch, step)
@@ -109,7 +111,7 @@ class FirstOrder:
 
     def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss on the held-out persons, and its gradient with respect to alpha and beta."""
-        loss = heatmap_objective(self._weights.net, architecture_batch, self._weights.sigma_px)
+        loss = self._weights.loss(architecture_batch)
         return loss, torch.autograd.grad(loss, self._parameters)
 
     def _learn_weights(self, batch: Batch, step: int) -> dict[str, float]:

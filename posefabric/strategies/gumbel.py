@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.data.loader import Batch
 from posefabric.models.mixing import GumbelMixing, Mixing
 from posefabric.models.net import gumbel_mixings
-from posefabric.optimization import heatmap_objective
+from posefabric.settings import SearchSettings
 from posefabric.strategies.gradient import FirstOrder
 from posefabric.strategies.protocol import StrategySetup
 
@@ -53,7 +52,7 @@ class Gumbel(FirstOrder):
 
     def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
         with self._drawn(step, ARCHITECTURE):
-            loss = heatmap_objective(self._weights.net, architecture_batch, self._weights.sigma_px)
+            loss = self._weights.loss(architecture_batch)
         # cells off a hard path have no gradient in this step
         return loss, torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 

@@ -1,6 +1,6 @@
 """What a search says of itself in every step: how decided its mixtures are, what they favour, whether they still turn.
 
-A mixture here is one edge's alphas or one cell's betas.
+A mixture here is one edge's alphas, one cell's betas, or the widths of one scale.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def health(net: PoseNet, before: Tensor) -> dict[str, float]:
 
 
 def entropies(net: PoseNet) -> dict[str, float]:
-    """Mean entropy of all alphas and of all betas, as shares of the uniform mixture's: 1 undecided, 0 decided."""
-    found: dict[str, list[Tensor]] = {"alpha_entropy": [], "beta_entropy": []}
+    """Mean entropy of all alphas, betas and widths, as shares of the uniform mixture's: 1 undecided, 0 decided."""
+    found: dict[str, list[Tensor]] = {"alpha_entropy": [], "beta_entropy": [], "width_entropy": []}
     for mixing in softmax_mixings_of(net):
         found["alpha_entropy"] += [relative_entropy(alpha.detach()).mean() for alpha in mixing.alpha.values()]
         found["beta_entropy"] += [relative_entropy(beta.detach()) for beta in mixing.beta.values()]
+        found["width_entropy"] += [relative_entropy(widths.detach()) for widths in mixing.width.values()]
     return {name: float(torch.stack(values).mean()) for name, values in found.items() if values}
 
 

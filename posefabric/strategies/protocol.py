@@ -14,6 +14,7 @@ from posefabric.data.loader import Batch
 from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture
 from posefabric.optimization import WeightLearner
+from posefabric.strategies.auxiliary import lend_skips
 from posefabric.strategies.health import health, leaders
 
 Score = Callable[[Architecture], float]
@@ -23,7 +24,8 @@ Score = Callable[[Architecture], float]
 class StrategySetup:
     """`supernet` is what may be chosen from; `num_steps` the length of the whole search.
 
-    `initialise` gives a new net the pretrained weights that are asked for.
+    `initialise` gives a new net the pretrained weights that are asked for. `record` keeps what a strategy says of a
+    candidate it scored.
     """
 
     engine: Engine
@@ -31,6 +33,7 @@ class StrategySetup:
     config: Config
     num_steps: int
     initialise: Callable[[PoseNet], None] = lambda net: None
+    record: Callable[[Mapping[str, Any]], None] = lambda row: None
 
     def build(self, mixings: Mapping[str, Mixing] | None = None) -> PoseNet:
         """The supernet that learning starts from."""
@@ -44,6 +47,9 @@ class Strategy(Protocol):
 
     held_out: ClassVar[bool]
     """Whether it needs persons that the weights do not learn from."""
+
+    steps_on_held_out: ClassVar[bool]
+    """Whether every step sees a batch of them; else they decide between nets at the end."""
 
     def __init__(self, setup: StrategySetup) -> None: ...
 
@@ -78,6 +84,7 @@ class SingleLevel:
     """What strategies share whose architecture, if it learns at all, learns in the weights' own step."""
 
     held_out: ClassVar[bool] = False
+    steps_on_held_out: ClassVar[bool] = False
 
     def __init__(self, setup: StrategySetup, net: PoseNet, architecture_groups: Iterable[dict[str, Any]] = ()) -> None:
         config = setup.config
@@ -96,7 +103,8 @@ class SingleLevel:
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:
         before = leaders(self._weights.bare_net)
-        return self._weights.step(weight_batch, step) | health(self._weights.bare_net, before)
+        skips = lend_skips(self._weights, step)
+        return self._weights.step(weight_batch, step) | health(self._weights.bare_net, before) | skips
 
     def choose(self, score: Score) -> Architecture:
         return mixture(self.net)

@@ -100,7 +100,7 @@ def trained_weights(net: PoseNet) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def adam_step(learner: WeightLearner, weights: Weights, gradient: Weights, rate: float) -> Landing:
+def adam_step(learner: WeightLearner[PoseNet], weights: Weights, gradient: Weights, rate: float) -> Landing:
     """The step that a learner's Adam or AdamW would make without momentum: rate / (sqrt(second moment) + eps).
 
     The second moment counts the new gradient, so the first step is Adam's own; clipping and decay are the learner's. A
@@ -124,7 +124,7 @@ def adam_step(learner: WeightLearner, weights: Weights, gradient: Weights, rate:
     return Landing(landed, rates)
 
 
-def _second_moment(learner: WeightLearner, decay: float, parameter: Tensor, slope: Tensor) -> Tensor:
+def _second_moment(learner: WeightLearner[PoseNet], decay: float, parameter: Tensor, slope: Tensor) -> Tensor:
     """Adam's running mean of squared gradients, corrected for its start at 0, once it has seen `slope`."""
     state = learner.optimizer.state.get(parameter, {})
     count = 1 + float(state.get("step", 0))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from posefabric.config import SearchSettings
 from posefabric.models.net import PoseNet
+from posefabric.settings import SearchSettings
 from posefabric.strategies.cost import ComputeTerm
 from posefabric.strategies.health import relative_entropy, softmax_mixings_of
 
@@ -40,15 +40,15 @@ class ArchitectureTerms:
 
     def figures(self) -> dict[str, float]:
         """What the mixture as it stands is expected to cost."""
-        return {} if self._compute is None else {"expected_macs": self._compute.expected_macs()}
+        return {} if self._compute is None else self._compute.figures()
 
 
 def mean_entropy(net: PoseNet) -> Tensor:
-    """Mean relative entropy of all mixtures, alpha's and beta's alike: 1 undecided, 0 decided."""
+    """Mean relative entropy of all mixtures, alpha's, beta's and the widths' alike: 1 undecided, 0 decided."""
     found = [
         relative_entropy(logits).flatten()
         for mixing in softmax_mixings_of(net)
-        for logits in (*mixing.alpha.values(), *mixing.beta.values())
+        for logits in (*mixing.alpha.values(), *mixing.beta.values(), *mixing.width.values())
     ]
     return torch.cat(found).mean()
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posefabric.config import DataSettings
 from posefabric.data.boxes import ANNOTATED, STRETCH_PX, STRETCHED, detected, stretched, unlabelled
 from posefabric.data.coco import CocoPeople, people_of
 from posefabric.data.memory import InMemory
 from posefabric.data.records import PersonRecord
 from posefabric.data.sources import SYNTHETIC, open_people, source_of_boxes
+from posefabric.settings import DataSettings
 from posefabric.skeletons import COCO17
 
 

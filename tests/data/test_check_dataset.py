@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 from annotation_cases import DOCUMENT, TEXT, A, K, changed, saved
 
-from posefabric.config import DataSettings
 from posefabric.data.check import Request, check
 from posefabric.data.sources import open_people
 from posefabric.errors import UserError
+from posefabric.settings import DataSettings
 
 
 def pictures(folder: Path) -> Path:

@@ -13,10 +13,11 @@ import typer.main
 import yaml
 
 from posefabric import cli, commands
-from posefabric.config import Config, DataSettings
+from posefabric.config import Config
 from posefabric.data.downloads import download
 from posefabric.data.sources import DatasetFile, open_evaluated, open_people
 from posefabric.errors import UserError
+from posefabric.settings import DataSettings
 from posefabric.skeletons import COCO17, skeleton_from_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefabric import commands
-from posefabric.config import DataSettings
 from posefabric.data.guesses.description import Files, describe, yaml_text
 from posefabric.data.sources import SPLITS, open_people
 from posefabric.errors import UserError
+from posefabric.settings import DataSettings
 from posefabric.skeletons import COCO17, DEFAULT_SIGMA
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from posefabric.config import Augmentation
 from posefabric.data.loader import MAX_STAND_INS, CropSettings, evaluation_batches, training_batches
 from posefabric.data.records import PersonRecord, truth_of
 from posefabric.data.transforms import make_sample
 from posefabric.errors import UserError
+from posefabric.settings import Augmentation
 from posefabric.skeletons import LSP14
 
 VIEW = CropSettings(input_hw=(64, 48), augmentation=Augmentation())

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefabric import geometry, heatmaps
-from posefabric.config import Augmentation
 from posefabric.data.records import PersonRecord
 from posefabric.data.transforms import make_sample, warp
+from posefabric.settings import Augmentation
 from posefabric.skeletons import COCO17, LSP14, Skeleton
 
 INPUT_HW = (256, 192)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import lively_net, small_config, small_people, small_supernet, training_stream
+from small_runs import lively_net, same_state, small_config, small_people, small_supernet, training_stream
 from torch import nn
 
 from posefabric.checkpoints import load_tensors
 from posefabric.commands import derive
-from posefabric.engine.discretisation import recalibrate
+from posefabric.engine.inheritance import recalibrate
 from posefabric.engine.search import search
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
@@ -80,7 +80,7 @@ def test_a_search_tells_and_records_the_gap(tmp_path: Path, caplog: pytest.LogCa
 
 def test_switched_off_the_net_is_the_inherited_one(tmp_path: Path) -> None:
     run = searched(tmp_path / "run", "search.recalibration_batches=0")
-    assert not run.norms_file.exists()
+    assert not run.own_tensors_file.exists()
     figures = run.figures()
     assert figures["AP"] == figures["inherited/AP"]
 
@@ -97,7 +97,7 @@ def test_a_search_meets_its_budget(method: str, tmp_path: Path) -> None:
 
 def test_deriving_anew_keeps_norms_for_their_own_net_alone(tmp_path: Path) -> None:
     run = searched(tmp_path / "run")
-    fitted = load_tensors(run.norms_file)
+    fitted = load_tensors(run.own_tensors_file)
     state = load_tensors(run.path / "weights.safetensors")
     name = next(name for name in fitted if name.endswith("running_mean") and not torch.equal(fitted[name], state[name]))
 
@@ -112,7 +112,7 @@ def test_deriving_anew_keeps_norms_for_their_own_net_alone(tmp_path: Path) -> No
     assert same(served(), fitted[name])
     derive(run.path, method="argmax", set=["search.max_inputs=1", "search.threshold=0.5"])
     assert Run(run.path).architecture() != first
-    assert not run.norms_file.is_file()
+    assert not run.own_tensors_file.is_file()
 
 
 def test_deriving_within_a_budget_says_what_it_is_in_macs(tmp_path: Path) -> None:
@@ -128,3 +128,26 @@ def test_deriving_within_a_budget_says_what_it_is_in_macs(tmp_path: Path) -> Non
 
 def same(ours: torch.Tensor | None, theirs: torch.Tensor) -> bool:
     return ours is not None and torch.equal(ours, theirs)
+
+
+def test_a_widened_net_inherits_what_there_is_and_is_kept_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = count(small_supernet(small_config())).macs
+    with caplog.at_level(logging.WARNING):
+        run = searched(tmp_path / "run", f"search.budget={3 * whole}")
+    assert "further channels are untrained" in caplog.text
+    untrained, net, state = run.record["untrained"], load(run.path).net, load_tensors(run.path / "weights.safetensors")
+    assert untrained
+    own = net.state_dict()
+    for name in untrained:
+        if name in state:
+            assert own[name].shape > state[name].shape
+            if "running" not in name:
+                leading = tuple(slice(size) for size in state[name].shape)
+                assert torch.equal(own[name][leading], state[name])
+    assert same_state(load(run.path).net.state_dict(), own)
+    kept = load_tensors(run.own_tensors_file)
+    assert all(torch.equal(kept[name], own[name]) for name in untrained)
+    derive(run.path, budget=str(4 * whole))
+    assert load(run.path).net.architecture == Run(run.path).architecture()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from small_runs import small_config, small_people, small_supernet
 
-from posefabric.config import Config, Optimization
+from posefabric.config import Config
 from posefabric.engine import discretisation as discretisation_module
 from posefabric.engine import train as train_module
 from posefabric.engine.loop import Plan
@@ -19,6 +19,7 @@ from posefabric.errors import UserError
 from posefabric.locks import LOCK_FILES
 from posefabric.optimization import WeightLearner
 from posefabric.runs import Run
+from posefabric.settings import Optimization
 
 STATEFUL = ("clip_norm=0.1", "ema_decay=0.8", "epochs=3", "weight_decay=0.01")
 BILEVEL = ("first-order", "second-order", "gumbel", "gumbel-hard")

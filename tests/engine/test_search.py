@@ -14,7 +14,7 @@ from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.engine import search as search_module
 from posefabric.engine.evaluate import evaluate
-from posefabric.engine.search import search
+from posefabric.engine.search import CANDIDATES, search
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit, load
@@ -22,6 +22,7 @@ from posefabric.runs import Run
 from posefabric.strategies import STRATEGIES
 from posefabric.strategies.derive import derive
 from posefabric.strategies.gradient import FirstOrder
+from posefabric.strategies.one_shot import OneShot
 
 FILES = {"architecture.json", "evaluation.json", "metrics.jsonl", "run.json", "weights.safetensors"}
 FILES |= {"diagnosis.json", "report.html", "pictures"}
@@ -37,7 +38,12 @@ def searched(folder: Path, config: Config) -> Run:
 def test_a_search_leaves_a_whole_run_folder(name: str, tmp_path: Path) -> None:
     config = small_config(f"search.strategy={name}", "search.architecture_lr=0.3", "search.ema_decay=0.5")
     run = searched(tmp_path / "run", config)
-    assert {path.name for path in run.path.iterdir()} == FILES | {"supernet.json", "tensorboard", "architectures"}
+    files = FILES | {"supernet.json", "tensorboard", "architectures"}
+    if issubclass(STRATEGIES[name], OneShot):
+        files |= {CANDIDATES}
+    elif name != "uniform":
+        files |= {"search.jsonl"}
+    assert {path.name for path in run.path.iterdir()} == files
     assert run.finished
     mixture = run.architecture("supernet.json")
     assert run.architecture() == derive(mixture, config.search.derive, config.search)
@@ -109,3 +115,17 @@ def test_mistakes_are_told_before_the_first_step_and_can_be_corrected(
 def test_a_share_too_small_for_a_batch_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch size 4; allowed: at most 2"):
         searched(tmp_path / "run", small_config("search.strategy=first-order", "search.architecture_share=0.2"))
+
+
+def test_a_search_of_widths_leaves_a_narrower_net_that_opens(tmp_path: Path) -> None:
+    """The weights are the supernet's: whoever opens the run takes their leading channels."""
+    widths = [f"{fabric}.width_multipliers=[0.5,1.0]" for fabric in ("model.fabric", "backbone.fabric")]
+    config = small_config(*widths, "search.architecture_lr=0.3")
+    run = searched(tmp_path / "run", config)
+    net, mixture = load(run.path).net, run.architecture("supernet.json")
+    assert set(mixture.width_shares) == {"all", "backbone"}
+    assert net.architecture == run.architecture() == derive(mixture, config.search.derive, config.search)
+    weights = load_tensors(run.path / "weights.safetensors")
+    assert any(tensor.shape != weights[name].shape for name, tensor in net.state_dict().items())
+    figures = evaluate(net, small_people(6, seed=1), config)
+    assert {key: run.figures()[key] for key in figures} == pytest.approx(figures, abs=1e-3, nan_ok=True)

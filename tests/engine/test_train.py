@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import small_config, small_people, small_supernet
 
-from posefabric.architecture import Backbone
+from posefabric.backbone import Backbone
 from posefabric.checkpoints import load_tensors
 from posefabric.engine import train as train_module
 from posefabric.engine.train import build_net, train

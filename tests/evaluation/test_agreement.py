@@ -9,7 +9,6 @@ import pytest
 from strategies_architecture import tiny_supernet
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.errors import UserError
 from posefabric.evaluation.agreement import (
     Agreement,
@@ -21,6 +20,7 @@ from posefabric.evaluation.agreement import (
     skip_shares,
 )
 from posefabric.genotype import CellChoice, Genotype
+from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import derive
 
 

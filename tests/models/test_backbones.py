@@ -9,7 +9,7 @@ import timm
 import torch
 from strategies_architecture import STRIDES
 
-from posefabric.architecture import FABRIC, FABRIC_SPACES, Backbone, fabric_backbone
+from posefabric.backbone import FABRIC, FABRIC_SPACES, Backbone, fabric_backbone
 from posefabric.models import backbones
 from posefabric.models.backbones import BACKBONES, build_backbone
 from posefabric.models.mixing import FixedMixing

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from posefabric.architecture import Backbone, supernet
+from posefabric.architecture import supernet
+from posefabric.backbone import Backbone
 from posefabric.models.cost import count
 from posefabric.models.net import PoseNet
 from posefabric.recipes import recipe

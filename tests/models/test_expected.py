@@ -7,20 +7,46 @@ import torch
 from hypothesis import given, settings
 from strategies_architecture import Search, searches, tiny_supernet
 
-from posefabric.architecture import Architecture, Backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone, fabric_backbone
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.models.choices import choice_costs
 from posefabric.models.cost import count
 from posefabric.models.expected import ExpectedMacs
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.skeletons import COCO17
-from posefabric.space import SearchSpace
+from posefabric.space import BACKBONE_OPERATIONS, SearchSpace
+from posefabric.strategies.derive import strongest_widths
 
 NAMED = supernet(
     COCO17, COCO17.partition("3"), Backbone("mobilenetv2_100"), SearchSpace.head(1, num_nodes=2), (64, 64), vector_dim=2
 )
+WIDTHS = (0.5, 0.75, 1.0)
 WHOLES = {
     "fabric": tiny_supernet("1"),
+    "widths": tiny_supernet("1", width_multipliers=WIDTHS),
+    "widths of the backbone": supernet(
+        COCO17,
+        COCO17.partition("1"),
+        fabric_backbone(SearchSpace(6, 0, 3, 2, width_multipliers=(0.3, 1.0))),
+        SearchSpace.head(1),
+        (64, 64),
+    ),
+    "widths of the parts": supernet(
+        COCO17,
+        COCO17.partition("3"),
+        Backbone("mobilenetv2_100"),
+        SearchSpace(6, 3, 6, 3, width_multipliers=WIDTHS),
+        (64, 64),
+        vector_dim=2,
+    ),
+    "every layer reads the features": supernet(
+        COCO17,
+        COCO17.partition("3"),
+        fabric_backbone(SearchSpace(6, 0, 3, 1, 1, BACKBONE_OPERATIONS, entries="every")),
+        SearchSpace(6, 2, 6, 1, share_operations=False, boundary="omit", entries="every"),
+        (64, 64),
+    ),
     "fabric, own alphas, two nodes": tiny_supernet("3", share_operations=False, num_nodes=2),
     "mobilenet": NAMED,
 }
@@ -34,7 +60,7 @@ def undecided(whole: Architecture) -> PoseNet:
 
 
 def decide(net: PoseNet, draw: torch.Generator, *, zero: bool) -> None:
-    """Every mixture certain of one choice: no other logit survives the softmax."""
+    """Every mixture certain of one choice, widths too: no other logit survives the softmax."""
     for parameter in net.architecture_parameters():
         first = 1 if parameter.ndim == 2 and not zero else 0  # the first operation is `zero`
         chosen = torch.randint(first, parameter.shape[-1], parameter.shape[:-1], generator=draw)
@@ -44,7 +70,8 @@ def decide(net: PoseNet, draw: torch.Generator, *, zero: bool) -> None:
 
 def one_hot(net: PoseNet) -> Architecture | None:
     """What is left of a decided net; nothing where `zero` cuts every path."""
-    fabrics = mixture(net).fabrics().items()
+    found = mixture(net)
+    fabrics = found.fabrics().items()
     kept = {
         name: Genotype(
             {site: CellChoice(_there(c.inputs), tuple(map(_there, c.edges))) for site, c in genotype.cells.items()}
@@ -52,7 +79,7 @@ def one_hot(net: PoseNet) -> Architecture | None:
         for name, (_, genotype) in fabrics
     }
     try:
-        return net.architecture.with_genotypes(kept)
+        return found.with_genotypes(kept).with_widths(strongest_widths(found))
     except ValueError:
         return None
 
@@ -63,7 +90,15 @@ def _there(weights: object) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("name", "nets", "every"),
-    [("fabric", 500, 25), ("fabric, own alphas, two nodes", 100, 20), ("mobilenet", 100, 10)],
+    [
+        ("fabric", 500, 25),
+        ("every layer reads the features", 500, 100),
+        ("fabric, own alphas, two nodes", 100, 20),
+        ("mobilenet", 100, 10),
+        ("widths", 500, 50),
+        ("widths of the backbone", 40, 10),
+        ("widths of the parts", 40, 10),
+    ],
 )
 def test_certain_choices_cost_what_the_counter_counts(name: str, nets: int, every: int) -> None:
     """Drawn nets, `zero` among the choices of every other; of some the whole net is built and counted."""
@@ -75,10 +110,15 @@ def test_certain_choices_cost_what_the_counter_counts(name: str, nets: int, ever
         if derived is None:
             continue
         macs = expected(net).item()
-        assert macs == costs.macs({name: genotype for name, (_, genotype) in derived.fabrics().items()})
+        kept = {name: genotype for name, (_, genotype) in derived.fabrics().items()}
+        assert macs == costs.at(found_widths(derived)).macs(kept)
         if compared % every == 0:
             assert macs == count(derived).macs
         compared += 1
+
+
+def found_widths(derived: Architecture) -> dict[str, dict[int, int]]:
+    return {name: derived.channels(name) for name in derived.fabrics()} if derived.several_widths else {}
 
 
 @pytest.mark.parametrize("name", WHOLES)
@@ -119,6 +159,17 @@ def test_one_mixed_cell_costs_the_mean_of_its_draws() -> None:
             kept = {"all": Genotype({"layer5_stride4": cell})}
             mean += chance * share * (cut if operation == "zero" else costs.macs(kept))
     assert ExpectedMacs(costs)(net).item() == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fabric, own alphas, two nodes", "widths of the parts"])
+def test_what_is_expected_of_parts_and_backbone_is_what_the_counter_counts_of_them(name: str) -> None:
+    net, draw = undecided(WHOLES[name]), torch.Generator().manual_seed(3)
+    decide(net, draw, zero=False)
+    parts, backbone = ExpectedMacs(choice_costs(WHOLES[name])).by_part(net)
+    derived = one_hot(net)
+    assert derived is not None
+    cost = count(derived)
+    assert (parts.tolist(), backbone.item()) == ([part.macs for part in cost.parts.values()], cost.backbone_macs)
 
 
 @pytest.mark.parametrize("name", WHOLES)

@@ -55,6 +55,14 @@ def test_linear_is_the_number_itself() -> None:
     assert head(maps).flatten().tolist() == [-1.0, 7.0, 5.5]
 
 
+def test_sigmoid_of_the_number_starts_where_the_squash_does() -> None:
+    head = head_that_passes(1, keypoints=3, activation="sigmoid")
+    maps = torch.tensor([0.0, 1.0, 3.0])[None, :, None, None]
+    torch.testing.assert_close(head(maps).flatten(), torch.tensor([0.5, 0.7310586, 0.9525741]))
+    fresh = VectorHead(4, 2, 1, "sigmoid")(torch.zeros(1, 4, 2, 2))
+    torch.testing.assert_close(fresh, torch.full_like(fresh, 0.3**2 / (1 + 0.3**2)), atol=2e-3, rtol=0)
+
+
 def test_scores_are_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert VectorHead(3, 2, 4, "squash")(torch.rand(1, 3, 2, 2)).dtype == torch.float32

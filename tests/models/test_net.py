@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from strategies_architecture import PARTITIONS, STRIDES, Search, searches, tiny_supernet
 from torch import Tensor, nn
 
-from posefabric.architecture import Architecture, Backbone, fabric_backbone, supernet
+from posefabric.architecture import Architecture, supernet
+from posefabric.backbone import Backbone, fabric_backbone
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, Genotype, everything
 from posefabric.models.mixing import FixedMixing, Mixing, as_genotype

@@ -11,7 +11,7 @@ from small_runs import new_strategy, small_config, small_supernet, training_stre
 from posefabric.errors import UserError
 from posefabric.models.choices import choice_costs
 from posefabric.models.net import mixture
-from posefabric.strategies.cost import outside_band
+from posefabric.strategies.cost import equal_share, outside_band
 
 LEARNING = ("sync", "first-order", "second-order", "gumbel", "gumbel-hard")
 
@@ -72,3 +72,30 @@ def test_a_band_without_a_budget_is_refused() -> None:
         small_config("search.cost_objective=band")
     with pytest.raises(UserError, match="MACs such as 150M"):
         small_config("search.budget=lots")
+
+
+def test_equal_shares_hold_every_part_in_its_own_band() -> None:
+    parts = torch.tensor([200.0, 97.0, 47.5], dtype=torch.float64, requires_grad=True)
+    backbone = torch.tensor(100.0, dtype=torch.float64, requires_grad=True)
+    share = equal_share(400, backbone, 3)
+    assert share.item() == 100
+    terms = outside_band(parts, share)
+    assert terms.tolist() == pytest.approx([math.log(2), 0, math.log(2)])
+    terms.sum().backward()
+    assert parts.grad is not None
+    assert parts.grad.tolist() == pytest.approx([1 / 200, 0, -1 / 47.5])
+    assert equal_share(400, backbone + 400, 3).item() == pytest.approx(0.05 * 400 / 3)
+
+
+def test_a_search_with_equal_shares_makes_parts_below_theirs_dearer() -> None:
+    """At a budget whose equal shares no part spends yet."""
+    shares = shares_of(
+        "sync",
+        4,
+        "model.parts=3",
+        "search.budget=45%",
+        "search.budget_shares=equal",
+        "search.cost_objective=band",
+    )
+    assert shares == sorted(shares)
+    assert shares[-1] - shares[0] > 0.005

@@ -8,15 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import small_config
+from small_runs import JUDGE, small_config
 from strategies_architecture import tiny_supernet
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
 from posefabric.predictor import inherit
+from posefabric.settings import SearchSettings
 from posefabric.space import ZERO
 from posefabric.strategies.derive import (
     METHODS,
@@ -129,8 +129,8 @@ def test_rising_thresholds_keep_less_of_a_net_down_to_one_path() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_deriving_twice_changes_nothing(method: str) -> None:
     config = small_config("search.threshold=0.2").search
-    once = derive(mixture(searched(2)), method, config)
-    again = derive(once, method, config)
+    once = derive(mixture(searched(2)), method, config, JUDGE)
+    again = derive(once, method, config, JUDGE)
     assert num_kept(again) <= num_kept(once) if method == "threshold" else again == once
 
 

@@ -12,11 +12,11 @@ from strategies_architecture import tiny_supernet
 from torch import Tensor, nn
 
 from posefabric.architecture import Architecture
-from posefabric.config import SearchSettings
 from posefabric.genotype import Genotype, everything
 from posefabric.models.mixing import CellWeights, GumbelMixing, as_genotype
 from posefabric.models.net import PoseNet, gumbel_mixings, mixture
 from posefabric.predictor import inherit
+from posefabric.settings import SearchSettings
 from posefabric.space import ZERO, SearchSpace
 from posefabric.strategies.gumbel import Gumbel, temperature
 

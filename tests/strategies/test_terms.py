@@ -10,8 +10,8 @@ import torch
 from small_runs import new_strategy, same_state, small_config, small_supernet, training_stream
 from torch import Tensor
 
-from posefabric.config import SearchSettings
 from posefabric.models.net import PoseNet, softmax_mixings
+from posefabric.settings import SearchSettings
 from posefabric.strategies.health import health, leaders, operation_shares
 from posefabric.strategies.terms import ArchitectureTerms, architecture_learns, mean_entropy, total_logsumexp
 

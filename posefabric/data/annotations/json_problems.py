@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from posefabric.config import MAX_JSON
 from posefabric.data.annotations.json_entries import Entry, JsonError
 from posefabric.data.annotations.problems import GIVE_UP, Findings, Id, Place, printable, shown
 from posefabric.errors import UserError
+from posefabric.settings import MAX_JSON
 
 LARGEST_ID = 2**53 - 1
 """Beyond it, other readers of JSON round."""

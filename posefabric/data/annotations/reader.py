@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
-from posefabric.config import MAX_JSON
 from posefabric.data.annotations.categories import Category, check_order, read_category
 from posefabric.data.annotations.fields import MISSING, Fields
 from posefabric.data.annotations.json_entries import Entry, JsonError, Opening, pointer, read_entries
@@ -28,6 +27,7 @@ from posefabric.data.annotations.json_problems import (
 from posefabric.data.annotations.persons import Size, read_person
 from posefabric.data.annotations.problems import GIVE_UP, Findings, Place, printable, shown
 from posefabric.data.records import PersonRecord
+from posefabric.settings import MAX_JSON
 from posefabric.skeletons import Skeleton
 
 MAX_CATEGORIES = 10_000
