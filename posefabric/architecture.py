@@ -96,6 +96,13 @@ class Architecture:
         """Every fabric: the parts' under their names, and the backbone's as `"backbone"` where it is one."""
         return {part: (self.space, genotype) for part, genotype in self.genotypes.items()} | self.backbone.fabrics()
 
+    def tied(self) -> list[tuple[str, ...]]:
+        """The fabrics in groups of one mixture: each by itself, or where the space says so all parts together."""
+        fabrics = self.fabrics()
+        if not self.space.share_parts:
+            return [(name,) for name in fabrics]
+        return [tuple(self.genotypes), *((name,) for name in fabrics if name not in self.genotypes)]
+
     def with_genotypes(self, genotypes: Mapping[str, Genotype]) -> Architecture:
         """The same network with other, not yet pruned genotypes, named as in `fabrics`."""
         kept = self.pruned(genotypes)

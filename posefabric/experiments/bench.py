@@ -82,8 +82,9 @@ class Bench:
         found = run.figures()
         mixture = {key.removeprefix("mixture/"): value for key, value in found.items()}
         facts = self._facts(unit, mixture | found)
-        inherited = facts["metric"] in found  # of partial channels a net inherits nothing
-        return facts | ({"supernet_score": facts["score"]} if inherited else {})
+        metric = facts["metric"]  # a net that was tuned has been trained; of partial channels it inherits nothing
+        inherited = found.get(f"recalibrated/{metric}", found.get(metric))
+        return facts | ({} if inherited is None else {"supernet_score": inherited})
 
     def _train(self, unit: Unit) -> Facts:
         net = self.nets.net(unit.arm, unit.seed, self.found)

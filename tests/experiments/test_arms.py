@@ -100,6 +100,17 @@ def test_draws_differ_and_do_not_depend_on_how_many_there_are() -> None:
     assert all(len(edge) == 1 for cell in cells for edge in cell.edges)
 
 
+def test_nothing_that_is_lent_to_a_search_is_left_in_a_net_that_is_trained() -> None:
+    lent = ("model.fabric.base_channels=2", "model.fabric.partial_channels=2", "model.fabric.auxiliary_skip=linear")
+    arms = {name: ARMS[name] for name in "ADE"}
+    partial = nets(arms=arms, set=[*TINY, "model.parts=3", *lent])
+    for arm in arms:
+        net = partial.net(arm, 1, lambda arm, seed: partial.supernet(arm, seed))
+        assert isinstance(net, Architecture)
+        assert net.deployed() == net
+        assert 0.98 * BUDGET <= count(net).macs <= BUDGET
+
+
 def test_parts_that_share_a_mixture_must_share_what_is_kept() -> None:
     with pytest.raises(UserError, match=r"search\.budget"):
         usual().chosen("B", 1, lambda arm, seed: found_by("A", seed))

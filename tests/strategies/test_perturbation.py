@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import arbitrary, lively_net, small_config, training_stream
+from small_runs import arbitrary, lively_net, small_config, small_supernet, training_stream
 from strategies_architecture import Search, searches, tiny_supernet
 
 from posefabric import documents
@@ -235,3 +235,11 @@ def test_on_a_net_whose_best_operation_is_known_it_is_found(wanted: str) -> None
     judge = Judge(lambda architecture: -float((maps(architecture) - target).square().mean()))
     derived = derive(net.architecture, "perturbation", chosen(3), judge)
     assert {name for cell in derived.genotypes[part].cells.values() for edge in cell.edges for name in edge} == {wanted}
+
+
+def test_parts_that_share_their_mixtures_are_judged_as_one() -> None:
+    config = small_config("model.parts=3", "model.fabric.share_parts=true", "search.derive=perturbation")
+    derived = derive(small_supernet(config), "perturbation", config.search, Judge(arbitrary))
+    first, *others = derived.genotypes.values()
+    assert len(others) == 2
+    assert all(other == first for other in others)
