@@ -176,7 +176,7 @@ def _check_partial(architecture: Architecture) -> None:
     for fabric, (space, _) in architecture.fabrics().items():
         widths = tuple(architecture.channels(fabric).values())
         if any(width % space.partial_channels for width in widths):
-            found = f"is {space.partial_channels}, and {fabric} has {widths} channels"
+            found = f"is {space.partial_channels}, and the fabric of '{fabric}' has {widths} channels"
             raise bad_field("partial_channels", found, "a divisor of all numbers of channels")
 
 

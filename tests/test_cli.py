@@ -141,6 +141,13 @@ MISTAKES: dict[str, tuple[int, str, str]] = {
     "search synthetic --strategy synk": (USAGE, "unknown-name", "unknown strategy 'synk'; did you mean 'sync'"),
     "search synthetic --parts 4": (USAGE, "unknown-name", "unknown partition of skeleton coco17 '4'"),
     "search synthetic --set train.lr": (USAGE, "bad-config", "allowed: key.subkey=value"),
+    "search synthetic --set model.input_hw=[60,60]": (
+        USAGE,
+        "bad-config",
+        "input_hw is (60, 60); allowed: multiples of",
+    ),
+    "search synthetic --set search.cost_objective=band": (USAGE, "bad-config", "cost_objective: a band needs a budget"),
+    "search synthetic --budget 12ms": (USAGE, "bad-config", "milliseconds need search.cost_unit=latency"),
     "search synthetic --config none.yaml": (INPUT_OUTPUT, "missing-file", "none.yaml does not exist"),
     "search none.json": (INPUT_OUTPUT, "missing-file", "none.json"),
     "search none.txt": (BAD_DATA, "bad-dataset", "a .yaml, a .json or 'synthetic'"),

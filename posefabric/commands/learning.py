@@ -39,7 +39,10 @@ from posefabric.settings import STRATEGY_NAMES
 logger = logging.getLogger(__name__)
 
 Budget = Annotated[
-    str | None, typer.Option(help="MACs of the whole net (150M, 1.2G), or a share of the supernet's (60%).")
+    str | None,
+    typer.Option(
+        help="MACs of the whole net (150M, 1.2G), a share of the supernet's (60%), or 12ms by a latency table."
+    ),
 ]
 
 

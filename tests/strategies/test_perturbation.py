@@ -195,6 +195,13 @@ def test_a_budget_keeps_first_what_is_missed_most(budget: str) -> None:
     assert EXPECTED * limit <= count(derived).macs <= limit
 
 
+def test_a_budget_that_nothing_fits_in_is_refused_before_anything_is_judged() -> None:
+    score = Asked()
+    with pytest.raises(UserError, match="the smallest reachable cost"):
+        derive(tiny_supernet(), "perturbation", chosen(budget="1K"), Judge(score))
+    assert score.asked == []
+
+
 def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(UserError, match="give nan"):
         by_removal(tiny_supernet(), chosen(), Judge(lambda _: float("nan")))
