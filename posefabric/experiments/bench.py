@@ -82,8 +82,7 @@ class Bench:
         found = run.figures()
         mixture = {key.removeprefix("mixture/"): value for key, value in found.items()}
         facts = self._facts(unit, mixture | found)
-        metric = facts["metric"]  # a net that was tuned has been trained; of partial channels it inherits nothing
-        inherited = found.get(f"recalibrated/{metric}", found.get(metric))
+        inherited = inherited_score(found, facts["metric"])
         return facts | ({} if inherited is None else {"supernet_score": inherited})
 
     def _train(self, unit: Unit) -> Facts:
@@ -139,3 +138,9 @@ class Bench:
             known = ", ".join(name for name in METRICS if name in measured) or "none; no keypoint is labelled"
             raise UserError("missing-keypoints", f"the metric {metric or 'of the table'}", known)
         return metric
+
+
+def inherited_score(found: Mapping[str, Any], metric: str) -> float | None:
+    """What a search's net scored before training of its own; None of partial channels, where it inherits nothing."""
+    score: float | None = found.get(f"recalibrated/{metric}", found.get(metric))
+    return score

@@ -15,6 +15,7 @@ from posefabric.architecture import Architecture
 from posefabric.errors import UserError
 from posefabric.evaluation.agreement import random_mixture
 from posefabric.experiments.arms import Nets, derangement, search_config, train_config
+from posefabric.experiments.bench import inherited_score
 from posefabric.experiments.spec import Spec
 from posefabric.handmade import HandMade
 from posefabric.models.cost import count
@@ -154,3 +155,10 @@ def test_arms_train_from_the_same_seeds_and_no_two_nets_from_one() -> None:
     assert seeds[0] == seeds[1] == seeds[2]
     assert len(set(seeds[0])) == 6
     assert search_config(spec, "A", 2).seed == 2
+
+
+def test_what_a_tuned_net_scores_is_not_the_supernets_score() -> None:
+    untuned = {"PCK@0.2": 30.0, "mixture/PCK@0.2": 50.0, "inherited/PCK@0.2": 10.0}
+    assert inherited_score(untuned, "PCK@0.2") == 30.0
+    assert inherited_score(untuned | {"PCK@0.2": 60.0, "recalibrated/PCK@0.2": 30.0}, "PCK@0.2") == 30.0
+    assert inherited_score({"mixture/PCK@0.2": 50.0}, "PCK@0.2") is None
