@@ -156,6 +156,7 @@ MISTAKES: dict[str, tuple[int, str, str]] = {
     "search data.yaml": (BAD_DATA, "bad-dataset", "flavour: unknown key"),
     "search synthetic --output folder": (USAGE, "run-differs", "folder exists and is no run folder"),
     "train synthetic --architecture none": (INPUT_OUTPUT, "missing-file", "none does not exist"),
+    "train synthetic --architecture deconvolutoin": (INPUT_OUTPUT, "missing-file", "did you mean 'deconvolution'"),
     "train synthetic --architecture bad.json": (BAD_DATA, "bad-architecture", "bad.json"),
     "show no.json": (BAD_DATA, "bad-architecture", "no.json"),
     "derive folder": (BAD_DATA, "bad-run", "folder has no run.json"),

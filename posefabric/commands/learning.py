@@ -30,7 +30,7 @@ from posefabric.commands.arguments import (
     write_text,
 )
 from posefabric.config import Config, override
-from posefabric.errors import UserError
+from posefabric.errors import UserError, suggestion
 from posefabric.handmade import HEADS, Description, read_description
 from posefabric.methods import DERIVATIONS, told
 from posefabric.runs import SUPERNET_FILE, Run, next_output
@@ -142,6 +142,8 @@ def train(
 
     settings = read_settings(recipe, config, set or [])
     head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
+    if not head and not architecture.exists() and (hint := suggestion(str(architecture), HEADS)):
+        raise UserError("missing-file", f"{architecture} does not exist{hint}", "a file, a run folder or a head")
     given = None if head else read_description(architecture)
     settings = _with_net(settings, given, set or []) if given else settings
     where = Where(images, category)
