@@ -96,6 +96,10 @@ class Architecture:
         """Every fabric: the parts' under their names, and the backbone's as `"backbone"` where it is one."""
         return {part: (self.space, genotype) for part, genotype in self.genotypes.items()} | self.backbone.fabrics()
 
+    def all_genotypes(self) -> dict[str, Genotype]:
+        """Those of `fabrics`, under the same names."""
+        return {name: genotype for name, (_, genotype) in self.fabrics().items()}
+
     def tied(self) -> list[tuple[str, ...]]:
         """The fabrics in groups of one mixture: each by itself, or where the space says so all parts together."""
         fabrics = self.fabrics()

@@ -15,10 +15,10 @@ import numpy as np
 
 from posefabric import documents
 from posefabric.architecture import Architecture
-from posefabric.checkpoints import load_tensors
 from posefabric.data.records import People
 from posefabric.data.sources import Where, describe, open_people
 from posefabric.engine.evaluate import predict_people
+from posefabric.engine.inheritance import supernet_of
 from posefabric.engine.scoring import Scoring
 from posefabric.engine.search import search
 from posefabric.engine.train import build_net, train
@@ -29,8 +29,7 @@ from posefabric.experiments.arms import Nets, search_config, train_config
 from posefabric.experiments.kinds import Random
 from posefabric.experiments.spec import Spec
 from posefabric.experiments.units import Unit, source_of, trainings
-from posefabric.models.net import PoseNet
-from posefabric.predictor import inherit, load
+from posefabric.predictor import load
 from posefabric.runs import Run, write_atomic
 
 Facts = dict[str, Any]
@@ -101,8 +100,7 @@ class Bench:
         if arm is None or not isinstance(self.spec.all_arms()[unit.arm], Random):
             return {}
         search = Run(self.folder(Unit(arm, seed, "search")))
-        supernet = PoseNet(self.nets.supernet(arm, seed))
-        inherit(supernet, load_tensors(search.path / "weights.safetensors"))
+        supernet = supernet_of(search, self.nets.supernet(arm, seed))
         scoring = Scoring(supernet, search.config, self.people("train"))
         return {"supernet_score": scoring(self.nets.chosen(unit.arm, unit.seed, self.found))}
 

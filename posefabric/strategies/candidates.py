@@ -115,9 +115,8 @@ class Pool:
         assert self.band is not None
         settings = SearchSettings(budget=str(self.band.most), widen=False)
         fitted = derive(_random_mixture(self.supernet, random), "argmax", settings)
-        genotypes = {fabric: genotype for fabric, (_, genotype) in fitted.fabrics().items()}
         widths = {fabric: fitted.channels(fabric) for fabric in self.supernet.width_shares}
-        architecture = self.supernet.with_genotypes(genotypes).with_widths(widths)
+        architecture = self.supernet.with_genotypes(fitted.all_genotypes()).with_widths(widths)
         return Candidate(architecture, count(fitted).macs, origin)
 
 
@@ -187,9 +186,9 @@ def _random_mixture(supernet: Architecture, random: np.random.Generator) -> Arch
 
 def as_mixture(supernet: Architecture, chosen: Architecture) -> Architecture:
     """A net as what a search finds: the supernet, in which what the net keeps has the weight 1 and all else 0."""
-    kept = chosen.fabrics()
+    kept = chosen.all_genotypes()
     found = supernet.with_genotypes(
-        {fabric: _decided(whole, kept[fabric][1]) for fabric, (_, whole) in supernet.fabrics().items()}
+        {name: _decided(whole, kept[name]) for name, whole in supernet.all_genotypes().items()}
     )
     widths = {fabric: chosen.channels(fabric) for fabric in supernet.width_shares}
     return replace(found, width_shares=decided_shares(supernet, widths))

@@ -17,16 +17,13 @@ import numpy as np
 
 from posefabric.architecture import Architecture
 from posefabric.genotype import CellChoice, Genotype
-from posefabric.space import ZERO, SearchSpace
+from posefabric.space import SHARED, ZERO, SearchSpace
 
 Kept = tuple[str, ...]
 """What one choice keeps of its options, in their order."""
 
 Genome = Mapping[str, Kept]
 """Name of the gene -> what it keeps."""
-
-SHARED = "shared"
-"""Stands for all sites of a fabric whose cells share their operations."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def by_removal(found: Architecture, settings: SearchSettings, judge: Judge) -> A
     mixture. A mixture that was not judged keeps its weights: it has one candidate, no more inputs than are kept
     anyway (unless a budget has to rank them), or by then nothing reads its cells.
     """
-    left = _genotypes(found)
+    left = found.all_genotypes()
     losses: dict[Place, dict[str, float]] = {}
     with Progress("perturbation", num_scores(found, settings)) as progress:
 
@@ -96,7 +96,7 @@ def by_removal(found: Architecture, settings: SearchSettings, judge: Judge) -> A
                 losses[place] = {name: -score for name, score in scores.items()}
                 left = _decided(left, place, sorted(scores, key=lambda name: scores[name])[: place.most(settings)])
                 judge.settle(found.with_genotypes(left))
-    return found.with_genotypes(_weighed(_genotypes(found), losses))
+    return found.with_genotypes(_weighed(found.all_genotypes(), losses))
 
 
 def num_scores(found: Architecture, settings: SearchSettings) -> int:
@@ -104,7 +104,7 @@ def num_scores(found: Architecture, settings: SearchSettings) -> int:
 
     Less often only where, after decisions on inputs, nothing reads a cell any more.
     """
-    genotypes = _genotypes(found)
+    genotypes = found.all_genotypes()
     places = [place for place in _order(found, 0) if _is_open(place, genotypes, settings)]
     return sum(len(place.candidates(genotypes)) for place in places)
 
@@ -162,10 +162,6 @@ def _weighed(genotypes: Genotypes, losses: Mapping[Place, Mapping[str, float]]) 
 
 def _of(weights: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
     return {name: weights.get(name, 0.0) for name in names}
-
-
-def _genotypes(found: Architecture) -> Genotypes:
-    return {name: genotype for name, (_, genotype) in found.fabrics().items()}
 
 
 def _checked(score: float) -> float:
