@@ -96,6 +96,17 @@ class Architecture:
         """Every fabric: the parts' under their names, and the backbone's as `"backbone"` where it is one."""
         return {part: (self.space, genotype) for part, genotype in self.genotypes.items()} | self.backbone.fabrics()
 
+    def all_genotypes(self) -> dict[str, Genotype]:
+        """Those of `fabrics`, under the same names."""
+        return {name: genotype for name, (_, genotype) in self.fabrics().items()}
+
+    def tied(self) -> list[tuple[str, ...]]:
+        """The fabrics in groups of one mixture: each by itself, or where the space says so all parts together."""
+        fabrics = self.fabrics()
+        if not self.space.share_parts:
+            return [(name,) for name in fabrics]
+        return [tuple(self.genotypes), *((name,) for name in fabrics if name not in self.genotypes)]
+
     def with_genotypes(self, genotypes: Mapping[str, Genotype]) -> Architecture:
         """The same network with other, not yet pruned genotypes, named as in `fabrics`."""
         kept = self.pruned(genotypes)
@@ -169,7 +180,7 @@ def _check_partial(architecture: Architecture) -> None:
     for fabric, (space, _) in architecture.fabrics().items():
         widths = tuple(architecture.channels(fabric).values())
         if any(width % space.partial_channels for width in widths):
-            found = f"is {space.partial_channels}, and {fabric} has {widths} channels"
+            found = f"is {space.partial_channels}, and the fabric of '{fabric}' has {widths} channels"
             raise bad_field("partial_channels", found, "a divisor of all numbers of channels")
 
 

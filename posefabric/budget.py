@@ -41,8 +41,17 @@ def _no_time(text: str) -> UserError:
     return UserError("bad-value", f"the budget '{text}'", "milliseconds such as 12ms, or a share such as 60%")
 
 
+def is_time(text: str) -> bool:
+    """Whether a budget is written in milliseconds."""
+    return MILLISECONDS.fullmatch(text.strip()) is not None
+
+
 def checked_budget(text: str) -> str:
     """The text itself, if it is a budget of either kind."""
-    if not MILLISECONDS.fullmatch(text.strip()):
-        budget_macs(text, 1)
+    return text if is_time(text) else checked_macs(text)
+
+
+def checked_macs(text: str) -> str:
+    """The text itself, if it is a budget of MACs."""
+    budget_macs(text, 1)
     return text

@@ -108,7 +108,7 @@ def problems(error: ValidationError, kind: Any = None) -> str:
             lines.append(f"{_dotted(path)}: unknown key{suggestion(str(path[-1]), known)}")
             continue
         cause = finding.get("ctx", {}).get("error")
-        message = cause.finding if isinstance(cause, UserError) else finding["msg"]
+        message = cause.finding if isinstance(cause, UserError) else str(cause or finding["msg"])
         given = (
             ""
             if isinstance(cause, UserError) or finding["type"] == "missing"

@@ -15,13 +15,10 @@ from pydantic import ConfigDict
 from posefabric import documents
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.runs import Run
-from posefabric.space import ZERO
+from posefabric.space import SHARED, ZERO
 
 FILM = "search.jsonl"
 """The file of a run folder."""
-
-SHARED = "shared"
-"""The table of alpha that all cells of a fabric use."""
 
 Edges = tuple[Mapping[str, float], ...]
 

@@ -24,6 +24,9 @@ HEAD_OPERATIONS = (ZERO, "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
 BACKBONE_OPERATIONS = (*HEAD_OPERATIONS, "avg_pool_3x3", "max_pool_3x3")
 """The paper's candidates: part heads leave out pooling (section III-B)."""
 
+SHARED = "shared"
+"""Stands for all cells of a fabric where these have their operations in common (`SearchSpace.share_operations`)."""
+
 Slot = Literal["same", "finer", "coarser", "feature"]
 SLOTS: tuple[Slot, ...] = ("same", "finer", "coarser", "feature")
 """The inputs of a cell in the order of its betas (section III-B, equation 2); the last is ours (`entries`)."""

@@ -141,6 +141,13 @@ MISTAKES: dict[str, tuple[int, str, str]] = {
     "search synthetic --strategy synk": (USAGE, "unknown-name", "unknown strategy 'synk'; did you mean 'sync'"),
     "search synthetic --parts 4": (USAGE, "unknown-name", "unknown partition of skeleton coco17 '4'"),
     "search synthetic --set train.lr": (USAGE, "bad-config", "allowed: key.subkey=value"),
+    "search synthetic --set model.input_hw=[60,60]": (
+        USAGE,
+        "bad-config",
+        "input_hw is (60, 60); allowed: multiples of",
+    ),
+    "search synthetic --set search.cost_objective=band": (USAGE, "bad-config", "cost_objective: a band needs a budget"),
+    "search synthetic --budget 12ms": (USAGE, "bad-config", "milliseconds need search.cost_unit=latency"),
     "search synthetic --config none.yaml": (INPUT_OUTPUT, "missing-file", "none.yaml does not exist"),
     "search none.json": (INPUT_OUTPUT, "missing-file", "none.json"),
     "search none.txt": (BAD_DATA, "bad-dataset", "a .yaml, a .json or 'synthetic'"),
@@ -149,6 +156,7 @@ MISTAKES: dict[str, tuple[int, str, str]] = {
     "search data.yaml": (BAD_DATA, "bad-dataset", "flavour: unknown key"),
     "search synthetic --output folder": (USAGE, "run-differs", "folder exists and is no run folder"),
     "train synthetic --architecture none": (INPUT_OUTPUT, "missing-file", "none does not exist"),
+    "train synthetic --architecture deconvolutoin": (INPUT_OUTPUT, "missing-file", "did you mean 'deconvolution'"),
     "train synthetic --architecture bad.json": (BAD_DATA, "bad-architecture", "bad.json"),
     "show no.json": (BAD_DATA, "bad-architecture", "no.json"),
     "derive folder": (BAD_DATA, "bad-run", "folder has no run.json"),
@@ -499,9 +507,13 @@ def test_a_dataset_without_persons_is_refused_before_any_work(walk: Walk) -> Non
     assert sorted(outcome.code for outcome in outcomes[1:]) == [0, BAD_DATA, BAD_DATA]
 
 
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""Python ignores Ctrl-C where a shell started the tests in the background; a process that is tested does not."""
+
+
 def launch(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONPATH": os.getcwd()}
-    line = [sys.executable, "-c", "from posefabric.cli import main; main()", *arguments]
+    line = [sys.executable, "-c", f"{HEEDING}; from posefabric.cli import main; main()", *arguments]
     return subprocess.Popen(
         line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

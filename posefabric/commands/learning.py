@@ -31,7 +31,7 @@ from posefabric.commands.arguments import (
     write_text,
 )
 from posefabric.config import Config, override
-from posefabric.errors import BAD_DATA, UserError
+from posefabric.errors import BAD_DATA, UserError, suggestion
 from posefabric.handmade import HEADS, Description, read_description
 from posefabric.methods import DERIVATIONS, told
 from posefabric.runs import SUPERNET_FILE, Run, next_output
@@ -40,7 +40,10 @@ from posefabric.settings import STRATEGY_NAMES
 logger = logging.getLogger(__name__)
 
 Budget = Annotated[
-    str | None, typer.Option(help="MACs of the whole net (150M, 1.2G), or a share of the supernet's (60%).")
+    str | None,
+    typer.Option(
+        help="MACs of the whole net (150M, 1.2G), a share of the supernet's (60%), or 12ms by a latency table."
+    ),
 ]
 
 
@@ -148,6 +151,8 @@ def train(
 
     settings = read_settings(recipe, config, set or [])
     head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
+    if not head and not architecture.exists() and (hint := suggestion(str(architecture), HEADS)):
+        raise UserError("missing-file", f"{architecture} does not exist{hint}", "a file, a run folder or a head")
     given = None if head else read_description(architecture)
     settings = _with_net(settings, given, set or []) if given else settings
     where = Where(images, category)

@@ -42,6 +42,17 @@ def place(space: SearchSpace, origin: str) -> tuple[float, float]:
     return 1.0 + site.layer - space.first_layer, -float(space.strides.index(site.stride))
 
 
+def set_up(axes: Axes, space: SearchSpace) -> None:
+    """Axes for the drawing of a fabric: a column per layer, one before them for the features, a row per scale."""
+    layers = range(space.first_layer, space.last_layer)
+    axes.set_xlim(-0.5, len(layers) + 0.5)
+    axes.set_ylim(-len(space.strides) + 0.5, 0.5)
+    origin = "stem" if space.first_layer == 0 else "features"
+    axes.set_xticks(range(len(layers) + 1), [origin, *(f"layer {layer}" for layer in layers)])
+    axes.set_yticks([-i for i in range(len(space.strides))], [f"1/{stride}" for stride in space.strides])
+    axes.tick_params(length=0, labelsize=8, pad=2)
+
+
 def draw_feature(axes: Axes, centre: tuple[float, float], *, used: bool) -> None:
     """A feature map that some cell reads, or a dotted outline."""
     diameter = 2 * FEATURE_RADIUS

@@ -24,6 +24,7 @@ from posefabric.draw.cells import (
     draw_inputs,
     draw_operations,
     place,
+    set_up,
 )
 from posefabric.draw.figures import figure_style, save_figure
 from posefabric.draw.palette import INK, MUTED, operation_colours
@@ -146,13 +147,7 @@ def _axes(figure: Figure, left_bottom: tuple[float, float], size: tuple[float, f
 def _draw_panel(figure: Figure, panel: _Panel, left_top: tuple[float, float], colours: Mapping[str, str]) -> None:
     space, (width, height) = panel.space, panel.inches
     axes = _axes(figure, (left_top[0], left_top[1] - height + _FOOT), (width, height - _TITLE - _FOOT))
-    layers = range(space.first_layer, space.last_layer)
-    axes.set_xlim(-0.5, len(layers) + 0.5)
-    axes.set_ylim(-len(space.strides) + 0.5, 0.5)
-    origin = "stem" if space.first_layer == 0 else "features"
-    axes.set_xticks(range(len(layers) + 1), [origin, *(f"layer {layer}" for layer in layers)])
-    axes.set_yticks([-i for i in range(len(space.strides))], [f"1/{stride}" for stride in space.strides])
-    axes.tick_params(length=0, labelsize=8, pad=2)
+    set_up(axes, space)
     _draw_title(axes, panel)
     used = used_features(space, panel.genotype)
     for stride in space.input_strides:

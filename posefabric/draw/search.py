@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from posefabric.draw.cells import CELL_INCHES, draw_box, draw_feature, draw_inputs, draw_operations, place
+from posefabric.draw.cells import CELL_INCHES, draw_box, draw_feature, draw_inputs, draw_operations, place, set_up
 from posefabric.draw.curves import Row, present, series
 from posefabric.draw.figures import figure_style, save_figure
 from posefabric.draw.palette import FAINT, INK, MUTED, PAPER, RUN_COLOURS
@@ -121,14 +121,8 @@ def draw_frames(space: SearchSpace, frames: Mapping[str, FabricFrame], colours: 
 
 
 def _draw_frame(axes: Axes, space: SearchSpace, frame: FabricFrame, colours: Mapping[str, str]) -> None:
-    layers = range(space.first_layer, space.last_layer)
     axes.grid(False)
-    axes.set_xlim(-0.5, len(layers) + 0.5)
-    axes.set_ylim(-len(space.strides) + 0.5, 0.5)
-    origin = "stem" if space.first_layer == 0 else "features"
-    axes.set_xticks(range(len(layers) + 1), [origin, *(f"layer {layer}" for layer in layers)])
-    axes.set_yticks([-i for i in range(len(space.strides))], [f"1/{stride}" for stride in space.strides])
-    axes.tick_params(length=0, labelsize=8, pad=2)
+    set_up(axes, space)
     read = {
         source.origin
         for site in space.sites()

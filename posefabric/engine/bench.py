@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from posefabric.architecture import Architecture
 from posefabric.config import Config
@@ -16,14 +16,28 @@ from posefabric.engine.skipping import SkippedImages
 from posefabric.models.net import PoseNet
 from posefabric.predictor import crop_settings
 from posefabric.runs import Run
+from posefabric.settings import SearchSettings
 from posefabric.strategies import strategy
 
 
-class Bench:
-    """`shares`: indices of the training persons for the weights, and where some are held out, for the architecture.
+def search_sources(config: Config, supernet: Architecture, people: People) -> list[Source]:
+    """Augmented batches of the training persons for the weights, and of those held out, if steps are made on them."""
+    settings, view = config.search, crop_settings(config, supernet, augmented=True)
+    shares = Shares.of(config, len(people))[: 1 + strategy(settings.strategy).steps_on_held_out]
+    return [
+        Source(people, view, settings.batch_size, config.data.num_workers, config.seed + number, share)
+        for number, share in enumerate(shares)
+    ]
 
-    `sources` are their batches, augmented.
-    """
+
+def search_plan(settings: SearchSettings, sources: Sequence[Source]) -> Plan:
+    """How long a search is: the weights' persons decide. A share too small for a batch raises `UserError`."""
+    plan, *_ = [Plan.of(settings, len(source.indices or ())) for source in sources]
+    return plan
+
+
+class Bench:
+    """`sources` are the batches that a search learns from (`search_sources`)."""
 
     def __init__(self, run: Run, config: Config, supernet: Architecture, train: People, val: People) -> None:
         require_images(train, val)
@@ -32,17 +46,7 @@ class Bench:
         self.engine = build_engine(config, settings.precision)
         self.device = str(self.engine.device)
         self._skipped = SkippedImages(run, train)
-        view = crop_settings(config, supernet, augmented=True)
-        self.shares = Shares.of(config, len(train))[: 1 + strategy(settings.strategy).steps_on_held_out]
-        self.sources = [
-            Source(train, view, settings.batch_size, config.data.num_workers, config.seed + number, share)
-            for number, share in enumerate(self.shares)
-        ]
-
-    def plan(self) -> Plan:
-        """How long the search is: the weights' persons decide. A share too small for a batch raises `UserError`."""
-        plan, *_ = [Plan.of(self.config.search, len(share)) for share in self.shares]
-        return plan
+        self.sources = search_sources(config, supernet, train)
 
     def shown(self, batch: Batch) -> Batch:
         """The batch on the device; damaged images are noted in the run folder."""

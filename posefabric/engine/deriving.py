@@ -6,14 +6,12 @@ import logging
 import shutil
 
 from posefabric.architecture import Architecture
-from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
 from posefabric.data.records import People
 from posefabric.engine.bench import Bench
-from posefabric.engine.discretisation import discretise, keep_derived
-from posefabric.engine.from_scratch import announce, keep_untrained
-from posefabric.models.net import PoseNet
-from posefabric.predictor import inherit
+from posefabric.engine.discretisation import keep_derived
+from posefabric.engine.from_scratch import announce, keep_net
+from posefabric.engine.inheritance import supernet_of
 from posefabric.reporting import write_report
 from posefabric.runs import SUPERNET_FILE, Run
 from posefabric.settings import SearchSettings
@@ -39,10 +37,7 @@ def derive_again(run: Run, config: Config, people: tuple[People, People] | None)
         _keep_unmeasured(run, derive(found, config.search.derive, config.search), config.search)
     else:
         bench = Bench(run, config, found, *people)
-        supernet = PoseNet(found)
-        inherit(supernet, load_tensors(run.path / "weights.safetensors"))
-        conclusion = keep_untrained if found.partial else discretise
-        conclusion(run, bench, found, supernet.to(bench.device))
+        keep_net(run, bench, found, supernet_of(run, found).to(bench.device))
     write_report([run.path], run.path / "report.html")
     return run.architecture()
 

@@ -24,15 +24,13 @@ from posefabric.engine.inheritance import derived_net, recalibrate, untrained
 from posefabric.engine.train import build_net, train
 from posefabric.engine.trial import Trial
 from posefabric.errors import UserError
+from posefabric.evaluation.persons import HEADLINES
 from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit
 from posefabric.runs import SUPERNET_FILE, Run
 from posefabric.strategies.derive import derive, file_name
 
 logger = logging.getLogger(__name__)
-
-HEADLINES = ("PCK@0.2", "PCK@0.2/box", "PCKh@0.5", "AP")
-"""The figures in which the gap may be told; the first that there is."""
 
 Stages = dict[str, dict[str, Any]]
 
@@ -116,7 +114,7 @@ def save_own_tensors(run: Run, net: PoseNet, supernet: Mapping[str, Tensor]) -> 
 
 
 def tell_gap(stages: Stages) -> None:
-    """One line with a figure of every stage."""
+    """One line with the headline figure of every stage."""
     key = next((key for key in HEADLINES if all(key in values for values in stages.values())), None)
     if key is not None:
         told = ", ".join(f"{stage} {values[key]:.3g}" for stage, values in stages.items())

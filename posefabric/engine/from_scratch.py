@@ -11,7 +11,7 @@ from typing import Any
 
 from posefabric.architecture import Architecture
 from posefabric.engine.bench import Bench
-from posefabric.engine.discretisation import keep_derived
+from posefabric.engine.discretisation import discretise, keep_derived
 from posefabric.engine.trial import Trial
 from posefabric.errors import UserError
 from posefabric.models.cost import count
@@ -30,6 +30,11 @@ def announce(run: Run, settings: SearchSettings) -> None:
         raise UserError("bad-value", found, "0: there are no weights to tune", "train the derived net from scratch")
     logger.warning("partial channels: the net derived from this search inherits no weights, train it from scratch")
     run.note(**{FROM_SCRATCH: True})
+
+
+def keep_net(run: Run, bench: Bench, found: Architecture, supernet: PoseNet) -> dict[str, Any]:
+    """Derive the net of a search and keep it: with its inherited weights, or where there can be none, without."""
+    return (keep_untrained if found.partial else discretise)(run, bench, found, supernet)
 
 
 def keep_untrained(run: Run, bench: Bench, found: Architecture, supernet: PoseNet) -> dict[str, Any]:

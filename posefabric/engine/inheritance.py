@@ -8,15 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from posefabric.architecture import Architecture
+from posefabric.checkpoints import load_tensors
 from posefabric.data.loader import Batch
 from posefabric.models.net import PoseNet
-from posefabric.predictor import heir
+from posefabric.predictor import heir, inherit
+from posefabric.runs import Run
 
 
 def derived_net(architecture: Architecture, supernet: PoseNet) -> PoseNet:
     """A net with its supernet's weights; channels that the supernet lacks are untrained."""
     net = heir(architecture, supernet.state_dict(), widen=True)
     assert isinstance(net, PoseNet)
+    return net
+
+
+def supernet_of(run: Run, found: Architecture) -> PoseNet:
+    """A net of a search's space with the weights that its run keeps."""
+    net = PoseNet(found)
+    inherit(net, load_tensors(run.path / "weights.safetensors"))
     return net
 
 

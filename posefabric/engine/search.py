@@ -12,11 +12,11 @@ import torch
 from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.records import People
-from posefabric.engine.bench import Bench
+from posefabric.engine.bench import Bench, search_plan
 from posefabric.engine.conclusion import conclude
-from posefabric.engine.discretisation import discretise, keep_mixture
+from posefabric.engine.discretisation import keep_mixture
 from posefabric.engine.evaluate import validate
-from posefabric.engine.from_scratch import announce, keep_untrained
+from posefabric.engine.from_scratch import announce, keep_net
 from posefabric.engine.loop import Batches, run_steps
 from posefabric.engine.train import load_backbone
 from posefabric.engine.watching import SearchWatch
@@ -39,7 +39,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     check_derivation(supernet, settings)  # told now, not after the search
     if supernet.partial:
         announce(run, settings)
-    plan = bench.plan()
+    plan = search_plan(settings, bench.sources)
     initialise = partial(load_backbone, config=config)
     record = partial(run.log, name=CANDIDATES)
     setup = StrategySetup(bench.engine, supernet, config, plan.num_steps, initialise, record)
@@ -56,7 +56,6 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     (run.path / CANDIDATES).unlink(missing_ok=True)  # of a session that was interrupted while it chose
     found = learner.choose(bench.scoring(learner.net))
     keep_mixture(run, found, learner.net)
-    conclusion = keep_untrained if supernet.partial else discretise
-    figures = conclusion(run, bench, found, learner.net)
+    figures = keep_net(run, bench, found, learner.net)
     conclude(run, began)
     return figures

@@ -27,7 +27,7 @@ from posefabric.models.operations import has_weights
 from posefabric.runs import Run
 from posefabric.settings import SearchSettings
 from posefabric.strategies.derive import by_mixture, derive
-from posefabric.strategies.health import softmax_mixings_of
+from posefabric.strategies.health import learns_mixtures
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ COLLAPSE = "collapse"
 
 DIGITS = 3
 
-TODO = (
+ADVICE = (
     "let the weights learn first (search.warmup_architecture=0.3), hold alpha back (search.beta_decay, a smaller "
     "search.architecture_lr), or derive by another method"
 )
@@ -57,7 +57,7 @@ class SearchWatch:
 
     def begin(self, start: int) -> None:
         """Cut the film back to a checkpoint's step; a search that begins anew begins a new one."""
-        if not any(True for _ in softmax_mixings_of(self.net())):
+        if not learns_mixtures(self.net()):
             return
         self.run.cut_rows(start if start else -1, FILM)
         if (self.run.record.get(COLLAPSE) or {}).get("step", 0) > start:
@@ -97,7 +97,7 @@ class SearchWatch:
             return frame
         settings = self.settings.model_copy(update={"widen": False})
         fitted = derive(mixture(self.net()), by_mixture(settings.derive), settings)
-        kept = {name: kept_choices(genotype) for name, (_, genotype) in fitted.fabrics().items()}
+        kept = {name: kept_choices(genotype) for name, genotype in fitted.all_genotypes().items()}
         return replace(frame, fitted=kept, macs=count(fitted).macs, budget=self._budget)
 
     def _write(self, frame: Frame) -> None:
@@ -113,7 +113,7 @@ class SearchWatch:
             found = "in every part, operations without weights have taken over alpha"
         else:
             return
-        logger.warning("step %d: the search collapses, %s; %s", step, found, TODO)
+        logger.warning("step %d: the search collapses, %s; %s", step, found, ADVICE)
         self.run.note(**{COLLAPSE: {"step": step, "found": found}})
 
 

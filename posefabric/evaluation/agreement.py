@@ -93,7 +93,7 @@ def random_mixture(like: Architecture, random: np.random.Generator) -> Architect
 def skip_shares(architecture: Architecture) -> dict[str, float]:
     """Fabric -> mean share of `skip_connect` in what the edges of its cells keep, 0 to 1."""
     shares = {}
-    for fabric, (_, genotype) in architecture.fabrics().items():
+    for fabric, genotype in architecture.all_genotypes().items():
         edges = [edge for cell in genotype.cells.values() for edge in cell.edges if sum(edge.values())]
         shares[fabric] = float(np.mean([edge.get(SKIP, 0.0) / sum(edge.values()) for edge in edges]))
     return shares

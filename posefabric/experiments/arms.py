@@ -62,7 +62,7 @@ class Nets:
             derivation(config.search.derive)
             whole = self.supernet(name, self.spec.seeds[0])
             if whole.backbone.name != FABRIC and documents.to_json(whole) not in checked:
-                matched(whole, self.macs)  # a cost that no widths give is told now
+                matched(whole.deployed(), self.macs)  # a cost that no widths give is told now
             checked.add(documents.to_json(whole))
             if isinstance(chosen := self.spec.all_arms()[name], MadeByHand):
                 matched(self._handmade(name, chosen), self.macs)
@@ -94,7 +94,7 @@ class Nets:
         """The net of an arm and a search seed (of random architectures: a draw), as dear as all others."""
         if isinstance(chosen := self.spec.all_arms()[arm], MadeByHand):
             return matched(self._handmade(arm, chosen), self.macs)
-        return matched(self.chosen(arm, seed, found_by), self.macs)
+        return matched(self.chosen(arm, seed, found_by).deployed(), self.macs)
 
     def _handmade(self, arm: str, chosen: MadeByHand) -> HandMade:
         """Its net at the published widths."""
@@ -102,7 +102,7 @@ class Nets:
         return config.model.handmade(chosen.head, self.skeleton, config.backbone.describe())
 
     def chosen(self, arm: str, seed: int, found_by: FoundBy) -> Architecture:
-        """What an arm of fabrics keeps, at the widths of its supernet."""
+        """What an arm of fabrics keeps, at the widths of its supernet; a random net is still in its space."""
         chosen, whole = self.spec.all_arms()[arm], self.supernet(arm, seed)
         if isinstance(chosen, Random):
             return self._pool(arm, whole).draw(DRAWS, seed).architecture

@@ -15,10 +15,10 @@ import numpy as np
 
 from posefabric import documents
 from posefabric.architecture import Architecture
-from posefabric.checkpoints import load_tensors
 from posefabric.data.records import People
 from posefabric.data.sources import Where, describe, open_people
 from posefabric.engine.evaluate import predict_people
+from posefabric.engine.inheritance import supernet_of
 from posefabric.engine.scoring import Scoring
 from posefabric.engine.search import search
 from posefabric.engine.train import build_net, train
@@ -29,8 +29,7 @@ from posefabric.experiments.arms import Nets, search_config, train_config
 from posefabric.experiments.kinds import Random
 from posefabric.experiments.spec import Spec
 from posefabric.experiments.units import Unit, source_of, trainings
-from posefabric.models.net import PoseNet
-from posefabric.predictor import inherit, load
+from posefabric.predictor import load
 from posefabric.runs import Run, write_atomic
 
 Facts = dict[str, Any]
@@ -82,8 +81,8 @@ class Bench:
         found = run.figures()
         mixture = {key.removeprefix("mixture/"): value for key, value in found.items()}
         facts = self._facts(unit, mixture | found)
-        inherited = facts["metric"] in found  # of partial channels a net inherits nothing
-        return facts | ({"supernet_score": facts["score"]} if inherited else {})
+        inherited = inherited_score(found, facts["metric"])
+        return facts | ({} if inherited is None else {"supernet_score": inherited})
 
     def _train(self, unit: Unit) -> Facts:
         net = self.nets.net(unit.arm, unit.seed, self.found)
@@ -101,8 +100,7 @@ class Bench:
         if arm is None or not isinstance(self.spec.all_arms()[unit.arm], Random):
             return {}
         search = Run(self.folder(Unit(arm, seed, "search")))
-        supernet = PoseNet(self.nets.supernet(arm, seed))
-        inherit(supernet, load_tensors(search.path / "weights.safetensors"))
+        supernet = supernet_of(search, self.nets.supernet(arm, seed))
         scoring = Scoring(supernet, search.config, self.people("train"))
         return {"supernet_score": scoring(self.nets.chosen(unit.arm, unit.seed, self.found))}
 
@@ -138,3 +136,9 @@ class Bench:
             known = ", ".join(name for name in METRICS if name in measured) or "none; no keypoint is labelled"
             raise UserError("missing-keypoints", f"the metric {metric or 'of the table'}", known)
         return metric
+
+
+def inherited_score(found: Mapping[str, Any], metric: str) -> float | None:
+    """What a search's net scored before training of its own; None of partial channels, where it inherits nothing."""
+    score: float | None = found.get(f"recalibrated/{metric}", found.get(metric))
+    return score

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from posefabric import documents
-from posefabric.budget import checked_budget
+from posefabric.budget import checked_macs
 from posefabric.config import Config, override
 from posefabric.errors import UserError, suggestion, unknown_name
 from posefabric.evaluation.persons import METRICS
@@ -45,7 +45,7 @@ class Spec(Settings):
     """
 
     arms: Annotated[Mapping[str, AnyArm], Field(min_length=1)]
-    budget: Annotated[str, AfterValidator(checked_budget)]
+    budget: Annotated[str, AfterValidator(checked_macs)]
     data: str
     recipe: str = "base"
     set: tuple[str, ...] = ()
@@ -164,8 +164,8 @@ def read_spec(path: Path) -> Spec:
         raise UserError("bad-config", f"{path}: {documents.problems(error, Spec)}") from error
     return spec.model_copy(
         update={
-            "data": spec.data if Path(spec.data).suffix == "" else str(path.parent / spec.data),
-            "images": spec.images and path.parent / spec.images,
+            "data": spec.data if Path(spec.data).suffix == "" else str((path.parent / spec.data).resolve()),
+            "images": spec.images and (path.parent / spec.images).resolve(),
         }
     )
 

@@ -8,7 +8,7 @@ a method.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -170,15 +170,9 @@ def _improvement(results: Results, name: str) -> float | None:
 
 def _contrasts(results: Results) -> list[Contrast]:
     found = [_contrast(results, first, second) for first, second in results.spec.named_contrasts()]
-    adjusted = []
     persons = holm({_name(c): c.persons.p_value for c in found if c.persons is not None})
     seeds = holm({_name(c): c.over_seeds.p_value for c in found if c.over_seeds is not None})
-    for contrast in found:
-        name = _name(contrast)
-        adjusted.append(
-            Contrast(**{**vars(contrast), "persons_holm": persons.get(name), "over_seeds_holm": seeds.get(name)})
-        )
-    return adjusted
+    return [replace(c, persons_holm=persons.get(_name(c)), over_seeds_holm=seeds.get(_name(c))) for c in found]
 
 
 def _name(contrast: Contrast) -> str:

@@ -10,7 +10,6 @@ import os
 import platform
 import time
 import traceback
-from pathlib import Path
 
 import optuna
 
@@ -89,11 +88,3 @@ class Worker:
         self.study.sign_for(progress.running - self._met)
         self._met |= progress.running
         time.sleep(POLL_S)
-
-
-def run(spec: Spec, output: Path, *, retry_failed: bool = False) -> Progress:
-    """Make the study, or open it, and work on it."""
-    study = Study(spec, output)
-    if retry_failed:
-        study.retry_failed()
-    return Worker(spec, study).work()

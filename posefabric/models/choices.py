@@ -72,7 +72,7 @@ class ChoiceCosts:
     @property
     def whole(self) -> int:
         """MACs of the architecture that keeps every choice."""
-        return self.macs({name: genotype for name, (_, genotype) in self.architecture.fabrics().items()})
+        return self.macs(self.architecture.all_genotypes())
 
     def macs(self, genotypes: Mapping[str, Genotype]) -> int:
         """MACs of a net that keeps these genotypes, pruned and named as in `Architecture.fabrics`."""

@@ -18,7 +18,7 @@ from posefabric.backbone import BACKBONE, STEM_STRIDE
 from posefabric.models.choices import CellCosts, ChoiceCosts
 from posefabric.models.mixing import SoftmaxMixing
 from posefabric.models.net import PoseNet
-from posefabric.space import ZERO, SearchSpace, Site, feature_name
+from posefabric.space import SHARED, ZERO, SearchSpace, Site, feature_name
 
 
 class ExpectedMacs:
@@ -210,7 +210,7 @@ def _chances(space: SearchSpace, mixings: Sequence[nn.Module]) -> _Drawn:
         for site in space.sites():
             if site.name in mixing.beta:
                 inputs[site.name].append(torch.softmax(mixing.beta[site.name].double(), dim=-1))
-                edges[site.name].append(tables[mixing.SHARED if space.share_operations else site.name])
+                edges[site.name].append(tables[SHARED if space.share_operations else site.name])
             else:
                 inputs[site.name].append(anywhere.new_zeros(len(site.sources)))
                 edges[site.name].append(torch.zeros_like(anywhere))

@@ -98,7 +98,7 @@ def without_zeros(architecture: Architecture) -> Architecture:
                     for site, cell in genotype.cells.items()
                 }
             )
-            for fabric, (_, genotype) in architecture.fabrics().items()
+            for fabric, genotype in architecture.all_genotypes().items()
         }
     )
 

@@ -172,9 +172,11 @@ def _powers(
 
 
 def _bare_widths(architecture: Description, net: Net, part: str) -> Channels:
-    """Per width, that at which a feature needs no lateral convolution, being as wide; 0 where none ever does."""
+    """Per width, that at which a feature needs no lateral convolution, being as wide; 0 where all always do."""
     features = net.backbone.channels
     if isinstance(architecture, Architecture):
+        if architecture.several_widths:  # such spaces have every lateral convolution, whatever the widths
+            return (0,) * len(architecture.space.strides)
         return tuple(features.get(stride, 0) for stride in architecture.space.strides)
     body = net.parts.get_submodule(f"{part}.body")
     bare = [features[int(stride)] for stride in getattr(body, "laterals", {})]

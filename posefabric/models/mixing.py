@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from posefabric.genotype import CellChoice, Genotype, upstream, used_scales
 from posefabric.models.slimming import Shares
-from posefabric.space import ZERO, SearchSpace
+from posefabric.space import SHARED, ZERO, SearchSpace
 
 Weight = Tensor | float
 
@@ -92,15 +92,13 @@ class SoftmaxMixing(Mixing):
     (`strategies.auxiliary`).
     """
 
-    SHARED = "shared"
-
     def __init__(self, space: SearchSpace, genotype: Genotype) -> None:
         super().__init__()
         self.space = space
         self.operations = self.candidates()
         self.sites = [site for site in space.sites() if site.name in genotype.cells]
         self.auxiliary_skip = 0.0
-        tables = [self.SHARED] if space.share_operations else [site.name for site in self.sites]
+        tables = [SHARED] if space.share_operations else [site.name for site in self.sites]
         shape = (len(space.edges), len(self.operations))
         self.alpha = nn.ParameterDict([(name, nn.Parameter(torch.zeros(shape))) for name in tables])
         self.beta = nn.ParameterDict([(site.name, nn.Parameter(torch.zeros(len(site.sources)))) for site in self.sites])
@@ -121,7 +119,7 @@ class SoftmaxMixing(Mixing):
                     [source.slot for source in site.sources],
                     self._weights(f"beta.{site.name}", self.beta[site.name]),
                 ),
-                edges=edges[self.SHARED if self.space.share_operations else site.name],
+                edges=edges[SHARED if self.space.share_operations else site.name],
                 skip=self.auxiliary_skip,
             )
             for site in self.sites

@@ -197,7 +197,7 @@ def _mixings(architecture: Architecture, new: Callable[[SearchSpace, Genotype], 
 def sampled_mixings(architecture: Architecture) -> dict[str, Mixing]:
     """For a supernet that is run one net at a time, one mixing per fabric."""
     shares = architecture.width_shares
-    return {name: SampledMixing(genotype, shares.get(name)) for name, (_, genotype) in architecture.fabrics().items()}
+    return {name: SampledMixing(genotype, shares.get(name)) for name, genotype in architecture.all_genotypes().items()}
 
 
 @torch.no_grad()

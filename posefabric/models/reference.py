@@ -24,7 +24,7 @@ from posefabric.genotype import Genotype, everything
 from posefabric.models.mixing import SoftmaxMixing, as_genotype
 from posefabric.models.net import PoseNet
 from posefabric.skeletons import COCO17, MPII16
-from posefabric.space import SearchSpace
+from posefabric.space import SHARED, SearchSpace
 
 THEIR_OPERATIONS = {
     "Zero": "zero",
@@ -140,7 +140,7 @@ def _mixture(space: SearchSpace, tensors: Mapping[str, Tensor], fabric: str) -> 
             if not space.share_operations:
                 mixing.alpha[site.name].copy_(alphas[index])
         if space.share_operations:
-            mixing.alpha[mixing.SHARED].copy_(alphas)
+            mixing.alpha[SHARED].copy_(alphas)
         return as_genotype(mixing())
 
 

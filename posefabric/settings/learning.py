@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from posefabric.budget import budget_macs, budget_nanoseconds, checked_budget
+from posefabric.budget import budget_macs, budget_nanoseconds, checked_budget, is_time
+from posefabric.errors import UserError
 from posefabric.settings.fields import Count, NotNegative, Positive, Settings, Share
 
 STRATEGY_NAMES = (
@@ -130,6 +131,9 @@ class SearchSettings(Optimization):
         budget = others.data.get("budget")
         if unit == "latency" and others.data.get("latency_table") is None:
             raise ValueError("latency needs a search.latency_table, as `posefabric profile --calibrate` measures it")
+        if unit == "macs" and budget is not None and is_time(budget):
+            allowed = "MACs such as 150M; milliseconds need search.cost_unit=latency and a search.latency_table"
+            raise UserError("bad-value", f"the budget '{budget}'", allowed)
         if budget is not None:
             (budget_macs if unit == "macs" else budget_nanoseconds)(budget, 1)
         return unit

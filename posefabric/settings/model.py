@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from posefabric.architecture import Activation, Architecture, supernet
 from posefabric.backbone import FABRIC, FABRIC_SPACES, Backbone, fabric_backbone
+from posefabric.errors import UserError
 from posefabric.handmade import HandMade
 from posefabric.settings.fields import Count, Positive, Settings
 from posefabric.skeletons import Skeleton
@@ -93,26 +96,40 @@ class ModelSettings(Settings):
 
     def supernet(self, skeleton: Skeleton, backbone: Backbone) -> Architecture:
         """The architecture that keeps everything, for a skeleton."""
-        return supernet(
-            skeleton,
-            skeleton.partition(self.parts),
-            backbone,
-            self.fabric.head(),
-            self.input_hw,
-            vector_dim=self.vector_dim,
-            activation=self.activation,
-            fusion=self.fusion,
-        )
+        with _as_settings():
+            return supernet(
+                skeleton,
+                skeleton.partition(self.parts),
+                backbone,
+                self.fabric.head(),
+                self.input_hw,
+                vector_dim=self.vector_dim,
+                activation=self.activation,
+                fusion=self.fusion,
+            )
 
     def handmade(self, head: str, skeleton: Skeleton, backbone: Backbone) -> HandMade:
         """The control with a hand-made head in the place of the fabrics."""
-        return HandMade.published(
-            head,
-            skeleton,
-            backbone,
-            self.input_hw,
-            parts=self.parts,
-            vector_dim=self.vector_dim,
-            activation=self.activation,
-            fusion=self.fusion,
-        )
+        with _as_settings():
+            return HandMade.published(
+                head,
+                skeleton,
+                backbone,
+                self.input_hw,
+                parts=self.parts,
+                vector_dim=self.vector_dim,
+                activation=self.activation,
+                fusion=self.fusion,
+            )
+
+
+@contextmanager
+def _as_settings() -> Iterator[None]:
+    """What is wrong with a net that settings describe is wrong with the settings: there is no architecture file yet."""
+    try:
+        yield
+    except UserError as error:
+        if error.code != "bad-architecture":
+            raise
+        todo = "Correct these keys below model or backbone."
+        raise UserError("bad-config", error.given, error.allowed, todo) from error

@@ -11,7 +11,7 @@ import math
 
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner
-from posefabric.strategies.health import softmax_mixings_of
+from posefabric.strategies.health import learns_mixtures, softmax_mixings_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,5 +41,5 @@ def lend_skips(learner: WeightLearner[PoseNet], step: int) -> dict[str, float]:
 def check_skips(net: PoseNet, strategy: str) -> None:
     """Warn where auxiliary skips are asked for and nothing is chosen."""
     asked = any(space.auxiliary_skip != "none" for space, _ in net.architecture.fabrics().values())
-    if asked and not any(True for _ in softmax_mixings_of(net)):
+    if asked and not learns_mixtures(net):
         logger.warning("auxiliary_skip has no effect: the strategy %s has no mixtures of operations", strategy)

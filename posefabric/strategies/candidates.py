@@ -108,10 +108,16 @@ class Pool:
             genome = self.genes.draw(random)
             if self.holds(self.macs(genome)):
                 return self.build(genome, origin)
+        return self._fitted(random, {**origin, "fitted": True})
+
+    def _fitted(self, random: np.random.Generator, origin: Mapping[str, Any]) -> Candidate:
+        """What the budget pays of a random mixture, in the supernet's own space and widths: it inherits all it has."""
         assert self.band is not None
-        found = _random_mixture(self.supernet, random)
-        fitted = derive(found, "argmax", SearchSettings(budget=str(self.band.most)))
-        return Candidate(fitted, count(fitted).macs, {**origin, "fitted": True})
+        settings = SearchSettings(budget=str(self.band.most), widen=False)
+        fitted = derive(_random_mixture(self.supernet, random), "argmax", settings)
+        widths = {fabric: fitted.channels(fabric) for fabric in self.supernet.width_shares}
+        architecture = self.supernet.with_genotypes(fitted.all_genotypes()).with_widths(widths)
+        return Candidate(architecture, count(fitted).macs, origin)
 
 
 def random_genotypes(
@@ -130,7 +136,8 @@ def random_genotypes(
 class Contest:
     """Scores candidates one after the other, records them, and remembers the best inside the band; of equals the first.
 
-    A net that has competed keeps its score and is not counted again.
+    One that was made to fit may win wherever choices alone left it. A net that has competed keeps its score and is not
+    counted again.
     """
 
     def __init__(self, score: Score, record: Callable[[Mapping[str, Any]], None], pool: Pool, entrants: int) -> None:
@@ -156,7 +163,8 @@ class Contest:
             value = self._scores[name] = self._score(candidate.architecture)
             self._record({**candidate.data_form(), "score": value})
             self._progress.advance(loss=-value)
-            if self._pool.holds(candidate.macs) and (self._best is None or value > self._best[0]):
+            may_win = self._pool.holds(candidate.macs) or candidate.genome is None
+            if may_win and (self._best is None or value > self._best[0]):
                 self._best = value, candidate
         return self._scores[name]
 
@@ -178,9 +186,9 @@ def _random_mixture(supernet: Architecture, random: np.random.Generator) -> Arch
 
 def as_mixture(supernet: Architecture, chosen: Architecture) -> Architecture:
     """A net as what a search finds: the supernet, in which what the net keeps has the weight 1 and all else 0."""
-    kept = chosen.fabrics()
+    kept = chosen.all_genotypes()
     found = supernet.with_genotypes(
-        {fabric: _decided(whole, kept[fabric][1]) for fabric, (_, whole) in supernet.fabrics().items()}
+        {name: _decided(whole, kept[name]) for name, whole in supernet.all_genotypes().items()}
     )
     widths = {fabric: chosen.channels(fabric) for fabric in supernet.width_shares}
     return replace(found, width_shares=decided_shares(supernet, widths))

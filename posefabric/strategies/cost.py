@@ -68,8 +68,10 @@ def cost_figures(settings: SearchSettings, found: Architecture, derived: Archite
     costs = costs_in(settings, found)
     if settings.cost_unit == "macs":
         return figures | {"budget": budget_of(settings, costs)}
-    kept = {name: genotype for name, (_, genotype) in derived.fabrics().items()}
-    return figures | {"expected_ms": costs.macs(kept) / 1e6, "budget_ms": budget_of(settings, costs) / 1e6}
+    return figures | {
+        "expected_ms": costs.macs(derived.all_genotypes()) / 1e6,
+        "budget_ms": budget_of(settings, costs) / 1e6,
+    }
 
 
 def equal_share(budget: int, backbone: Float[Tensor, ""], num_parts: int) -> Float[Tensor, ""]:

@@ -48,6 +48,7 @@ def derive(found: Architecture, method: str, settings: SearchSettings, judge: Ju
     chosen = derivation(method)
     if chosen.judged:
         assert judge is not None, f"{method} needs a judge"
+        check_budget(found, settings)  # told now, not after everything was judged
         found = by_removal(found, settings, judge)
     genotypes = {name: chosen.keep(space, mixed, settings) for name, (space, mixed) in found.fabrics().items()}
     kept = Kept(genotypes, strongest_widths(found))
@@ -159,6 +160,11 @@ def by_mixture(name: str) -> str:
 def check_derivation(whole: Architecture, settings: SearchSettings) -> None:
     """Raise what `derive` would for any mixture of a supernet: an unknown method, a budget that nothing fits in."""
     derivation(settings.derive)
+    check_budget(whole, settings)
+
+
+def check_budget(whole: Architecture, settings: SearchSettings) -> None:
+    """A budget that no net of a mixture fits in raises `UserError` with the smallest reachable cost."""
     if settings.budget is not None:
         costs = costs_in(settings, whole)
         affordable(costs.at(narrowest_widths(whole)), budget_in(settings, costs))

@@ -165,7 +165,7 @@ def affordable(costs: ChoiceCosts, budget: Budget) -> dict[str, Genotype]:
 
 def with_choices(costs: ChoiceCosts, kept: Kept, added: Ranked) -> Kept:
     """The same with further choices of the mixture."""
-    found = {name: genotype.cells for name, (_, genotype) in costs.architecture.fabrics().items()}
+    found = {name: genotype.cells for name, genotype in costs.architecture.all_genotypes().items()}
     cells = [(f, site, cell) for f, genotype in kept.genotypes.items() for site, cell in genotype.cells.items()]
     inputs = {(f, site): dict(cell.inputs) for f, site, cell in cells}
     edges = {(f, site): [*map(dict, cell.edges)] for f, site, cell in cells}
@@ -189,7 +189,7 @@ def with_choices(costs: ChoiceCosts, kept: Kept, added: Ranked) -> Kept:
 def _ranked(architecture: Architecture, least: Kept, preferred: Kept) -> Ranked:
     """Choices beyond the least: preferred ones first, by weight relative to an even mixture, parts taking turns."""
     keyed = []
-    for name, (_, genotype) in architecture.fabrics().items():
+    for name, genotype in architecture.all_genotypes().items():
         steps = _width_steps(architecture, name)
         choices: Iterator[tuple[Choice | WidthStep, float]] = itertools.chain(_choices(name, genotype), steps)
         for number, (choice, weight) in enumerate(choices):

@@ -1,7 +1,8 @@
 """Single nets of a search space as genes: a flat table of choices that is drawn, mutated and built from.
 
 A net keeps one operation per edge, per cell one input or several, and where widths are chosen one per scale. With
-`share_operations` the cells of a fabric have the genes of their edges in common. Whatever else may be chosen becomes a
+`share_operations` the cells of a fabric have the genes of their edges in common, with `share_parts` all parts have all
+genes in common: those under the name of the first. Whatever else may be chosen becomes a
 further gene here and nowhere else.
 """
 
@@ -16,16 +17,13 @@ import numpy as np
 
 from posefabric.architecture import Architecture
 from posefabric.genotype import CellChoice, Genotype
-from posefabric.space import ZERO, SearchSpace
+from posefabric.space import SHARED, ZERO, SearchSpace
 
 Kept = tuple[str, ...]
 """What one choice keeps of its options, in their order."""
 
 Genome = Mapping[str, Kept]
 """Name of the gene -> what it keeps."""
-
-SHARED = "shared"
-"""Stands for all sites of a fabric whose cells share their operations."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,10 @@ class Genes:
     def __init__(self, supernet: Architecture, most_inputs: int = 0) -> None:
         self.supernet = supernet
         self.table: dict[str, Gene] = {}
+        self._owners = {fabric: group[0] for group in supernet.tied() for fabric in group}
         for fabric, (space, whole) in supernet.fabrics().items():
+            if self._owners[fabric] != fabric:
+                continue
             operations = tuple(name for name in space.operations if name != ZERO)
             for site in [SHARED] if space.share_operations else whole.cells:
                 for edge in range(len(space.edges)):
@@ -97,13 +98,17 @@ class Genes:
 
     def genotypes(self, genome: Genome) -> dict[str, Genotype]:
         """What every fabric keeps, each choice with the weight 1; pruned."""
-        fabrics = self.supernet.fabrics().items()
-        return self.supernet.pruned({name: _fabric(name, space, whole, genome) for name, (space, whole) in fabrics})
+        return self.supernet.pruned(
+            {
+                fabric: _fabric(self._owners[fabric], space, whole, genome)
+                for fabric, (space, whole) in self.supernet.fabrics().items()
+            }
+        )
 
     def widths(self, genome: Genome) -> dict[str, dict[int, int]]:
         """Fabric -> stride -> channels, where widths are chosen."""
         return {
-            fabric: {stride: int(genome[f"{fabric}.width.{stride}"][0]) for stride in strides}
+            fabric: {stride: int(genome[f"{self._owners[fabric]}.width.{stride}"][0]) for stride in strides}
             for fabric, strides in self.supernet.width_shares.items()
         }
 

@@ -61,6 +61,11 @@ def relative_entropy(logits: Tensor) -> Tensor:
     return entropy / math.log(max(logits.shape[-1], 2))
 
 
+def learns_mixtures(net: PoseNet) -> bool:
+    """Whether any of a net's mixings has logits."""
+    return next(softmax_mixings_of(net), None) is not None
+
+
 def softmax_mixings_of(net: PoseNet) -> Iterator[SoftmaxMixing]:
     """Those of a net's mixings that have logits."""
     return (mixing for mixing in net.mixing.values() if isinstance(mixing, SoftmaxMixing))

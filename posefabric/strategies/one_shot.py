@@ -15,6 +15,7 @@ import numpy as np
 
 from posefabric.architecture import Architecture
 from posefabric.data.loader import Batch
+from posefabric.errors import UserError
 from posefabric.models.mixing import SampledMixing
 from posefabric.models.net import sampled_mixings
 from posefabric.settings import SearchSettings
@@ -36,8 +37,11 @@ class OneShot(SingleLevel):
     held_out: ClassVar[bool] = True  # they decide, and teach nothing
 
     def __init__(self, setup: StrategySetup) -> None:
-        super().__init__(setup, setup.build(sampled_mixings(setup.supernet)))
         self._search, self._seed, self._record = setup.config.search, setup.config.seed, setup.record
+        if self._search.budget is not None and self._search.cost_unit == "latency":
+            found = f"search.strategy={self._search.strategy} with a budget of time"
+            raise UserError("bad-value", found, "search.cost_unit=macs: single nets are compared by their MACs")
+        super().__init__(setup, setup.build(sampled_mixings(setup.supernet)))
         self._pool = Pool(setup.supernet, self._search.budget, most_inputs(self._search))
 
     def step(self, weight_batch: Batch, architecture_batch: Batch | None, step: int) -> dict[str, float]:

@@ -38,15 +38,18 @@ class Judge:
 
 
 class Place(NamedTuple):
-    """One mixture to decide: the edge number `edge` of cells that share it, or with `edge` None a cell's inputs."""
+    """One mixture to decide: the edge number `edge` of cells that share it, or with `edge` None a cell's inputs.
 
-    fabric: str
+    `fabrics` are several where parts share their mixtures.
+    """
+
+    fabrics: tuple[str, ...]
     sites: tuple[str, ...]
     edge: int | None
 
     def candidates(self, genotypes: Mapping[str, Genotype]) -> tuple[str, ...]:
         """The choices that count for anything in one of its cells, in the order of the mixture."""
-        mixtures = [self.weights(genotypes[self.fabric].cells[site]) for site in self.sites]
+        mixtures = [self.weights(genotypes[name].cells[site]) for name in self.fabrics for site in self.sites]
         return tuple(dict.fromkeys(name for mixed in mixtures for name, weight in mixed.items() if weight > 0))
 
     def most(self, settings: SearchSettings) -> int:
@@ -58,7 +61,10 @@ class Place(NamedTuple):
 
     def changed(self, genotypes: Genotypes, change: Callable[[Mapping[str, float]], dict[str, float]]) -> Genotypes:
         """Genotypes with another mixture here."""
-        cells = dict(genotypes[self.fabric].cells)
+        return {**genotypes, **{name: self._changed(genotypes[name], change) for name in self.fabrics}}
+
+    def _changed(self, genotype: Genotype, change: Callable[[Mapping[str, float]], dict[str, float]]) -> Genotype:
+        cells = dict(genotype.cells)
         for site in self.sites:
             weights = change(mixed) if (mixed := self.weights(cells[site])) else {}
             if self.edge is None:
@@ -66,7 +72,7 @@ class Place(NamedTuple):
             else:
                 edges = [weights if i == self.edge else edge for i, edge in enumerate(cells[site].edges)]
                 cells[site] = replace(cells[site], edges=tuple(edges))
-        return {**genotypes, self.fabric: Genotype(cells)}
+        return Genotype(cells)
 
 
 def by_removal(found: Architecture, settings: SearchSettings, judge: Judge) -> Architecture:
@@ -76,7 +82,7 @@ def by_removal(found: Architecture, settings: SearchSettings, judge: Judge) -> A
     mixture. A mixture that was not judged keeps its weights: it has one candidate, no more inputs than are kept
     anyway (unless a budget has to rank them), or by then nothing reads its cells.
     """
-    left = _genotypes(found)
+    left = found.all_genotypes()
     losses: dict[Place, dict[str, float]] = {}
     with Progress("perturbation", num_scores(found, settings)) as progress:
 
@@ -90,7 +96,7 @@ def by_removal(found: Architecture, settings: SearchSettings, judge: Judge) -> A
                 losses[place] = {name: -score for name, score in scores.items()}
                 left = _decided(left, place, sorted(scores, key=lambda name: scores[name])[: place.most(settings)])
                 judge.settle(found.with_genotypes(left))
-    return found.with_genotypes(_weighed(_genotypes(found), losses))
+    return found.with_genotypes(_weighed(found.all_genotypes(), losses))
 
 
 def num_scores(found: Architecture, settings: SearchSettings) -> int:
@@ -98,7 +104,7 @@ def num_scores(found: Architecture, settings: SearchSettings) -> int:
 
     Less often only where, after decisions on inputs, nothing reads a cell any more.
     """
-    genotypes = _genotypes(found)
+    genotypes = found.all_genotypes()
     places = [place for place in _order(found, 0) if _is_open(place, genotypes, settings)]
     return sum(len(place.candidates(genotypes)) for place in places)
 
@@ -106,11 +112,13 @@ def num_scores(found: Architecture, settings: SearchSettings) -> int:
 def _order(found: Architecture, seed: int) -> list[Place]:
     """All edges in a random order, then the inputs of all cells in one."""
     edges, inputs = [], []
-    for name, (space, genotype) in found.fabrics().items():
+    fabrics = found.fabrics()
+    for names in found.tied():
+        space, genotype = fabrics[names[0]]
         sites = [site.name for site in space.sites() if site.name in genotype.cells]
         groups = [tuple(sites)] if space.share_operations else [(site,) for site in sites]
-        edges += [Place(name, group, edge) for edge in range(len(space.edges)) for group in groups]
-        inputs += [Place(name, (site,), None) for site in sites]
+        edges += [Place(names, group, edge) for edge in range(len(space.edges)) for group in groups]
+        inputs += [Place(names, (site,), None) for site in sites]
     draw = np.random.default_rng([seed, 2])
     return [places[i] for places in (edges, inputs) for i in draw.permutation(len(places))]
 
@@ -122,8 +130,8 @@ def _is_open(place: Place, left: Genotypes, settings: SearchSettings) -> bool:
 
 def _is_read(place: Place, found: Architecture, left: Genotypes) -> bool:
     """Whether one of its cells still leads to the output."""
-    read = found.pruned(left)[place.fabric].cells
-    return any(site in read for site in place.sites)
+    read = found.pruned(left)
+    return any(site in read[name].cells for name in place.fabrics for site in place.sites)
 
 
 def _without(left: Genotypes, place: Place, name: str) -> Genotypes:
@@ -154,10 +162,6 @@ def _weighed(genotypes: Genotypes, losses: Mapping[Place, Mapping[str, float]]) 
 
 def _of(weights: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
     return {name: weights.get(name, 0.0) for name in names}
-
-
-def _genotypes(found: Architecture) -> Genotypes:
-    return {name: genotype for name, (_, genotype) in found.fabrics().items()}
 
 
 def _checked(score: float) -> float:

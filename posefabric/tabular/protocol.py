@@ -20,8 +20,9 @@ from posefabric.data.loader import Batch, evaluation_batches, training_batches
 from posefabric.data.memory import InMemory
 from posefabric.data.records import PersonRecord, records
 from posefabric.data.synthetic import SyntheticPeople
-from posefabric.engine.loop import Plan, Source, build_engine
-from posefabric.engine.scoring import Scoring, Shares
+from posefabric.engine.bench import search_plan, search_sources
+from posefabric.engine.loop import Plan, build_engine
+from posefabric.engine.scoring import Scoring
 from posefabric.evaluation.pck import pck
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner, heatmap_objective
@@ -138,15 +139,12 @@ class Found:
 def search(name: str, seed: int, *assignments: str) -> Found:
     """Search the cut space with a strategy, on the training people of the table; `assignments` change `CONFIG`."""
     config = override(CONFIG, [f"seed={seed}", f"search.strategy={name}", *assignments])
-    settings, chosen = config.search, strategy(name)
-    shares = Shares.of(config, len(people(TRAIN)))[: 1 + chosen.steps_on_held_out]
-    plan, *_ = [Plan.of(settings, len(share)) for share in shares]
-    view = crop_settings(config, cut_supernet(), augmented=True)
-    sources = [
-        Source(people(TRAIN), view, settings.batch_size, 0, seed + number, share) for number, share in enumerate(shares)
-    ]
+    settings, sources = config.search, search_sources(config, cut_supernet(), people(TRAIN))
+    plan = search_plan(settings, sources)
     torch.manual_seed(seed)
-    learner = chosen(StrategySetup(build_engine(config, settings.precision), cut_supernet(), config, plan.num_steps))
+    learner = strategy(name)(
+        StrategySetup(build_engine(config, settings.precision), cut_supernet(), config, plan.num_steps)
+    )
     streams = [source.batches(plan, 0) for source in sources]
     for step, (batch, *held_out) in enumerate(zip(*streams, strict=True)):
         learner.step(batch, next(iter(held_out), None), step=step)

@@ -15,6 +15,7 @@ from posefabric.architecture import Architecture
 from posefabric.errors import UserError
 from posefabric.evaluation.agreement import random_mixture
 from posefabric.experiments.arms import Nets, derangement, search_config, train_config
+from posefabric.experiments.bench import inherited_score
 from posefabric.experiments.spec import Spec
 from posefabric.handmade import HandMade
 from posefabric.models.cost import count
@@ -100,6 +101,17 @@ def test_draws_differ_and_do_not_depend_on_how_many_there_are() -> None:
     assert all(len(edge) == 1 for cell in cells for edge in cell.edges)
 
 
+def test_nothing_that_is_lent_to_a_search_is_left_in_a_net_that_is_trained() -> None:
+    lent = ("model.fabric.base_channels=2", "model.fabric.partial_channels=2", "model.fabric.auxiliary_skip=linear")
+    arms = {name: ARMS[name] for name in "ADE"}
+    partial = nets(arms=arms, set=[*TINY, "model.parts=3", *lent])
+    for arm in arms:
+        net = partial.net(arm, 1, lambda arm, seed: partial.supernet(arm, seed))
+        assert isinstance(net, Architecture)
+        assert net.deployed() == net
+        assert 0.98 * BUDGET <= count(net).macs <= BUDGET
+
+
 def test_parts_that_share_a_mixture_must_share_what_is_kept() -> None:
     with pytest.raises(UserError, match=r"search\.budget"):
         usual().chosen("B", 1, lambda arm, seed: found_by("A", seed))
@@ -143,3 +155,10 @@ def test_arms_train_from_the_same_seeds_and_no_two_nets_from_one() -> None:
     assert seeds[0] == seeds[1] == seeds[2]
     assert len(set(seeds[0])) == 6
     assert search_config(spec, "A", 2).seed == 2
+
+
+def test_what_a_tuned_net_scores_is_not_the_supernets_score() -> None:
+    untuned = {"PCK@0.2": 30.0, "mixture/PCK@0.2": 50.0, "inherited/PCK@0.2": 10.0}
+    assert inherited_score(untuned, "PCK@0.2") == 30.0
+    assert inherited_score(untuned | {"PCK@0.2": 60.0, "recalibrated/PCK@0.2": 30.0}, "PCK@0.2") == 30.0
+    assert inherited_score({"mixture/PCK@0.2": 50.0}, "PCK@0.2") is None

@@ -53,6 +53,17 @@ def test_what_is_said_arrives(tmp_path: Path) -> None:
     assert [unit.train_seed for unit in units(spec) if unit.arm == "E"] == [7, 7]
 
 
+def test_a_file_says_the_same_from_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = spec_of(ALL.replace("data: synthetic", "data: people.yaml\nimages: photos"), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert read_spec(Path("trial.yaml")).data_form() == there.data_form()
+
+
+def test_a_budget_of_an_experiment_is_of_macs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="budget: the budget '12ms'; allowed: MACs such as 150M"):
+        spec_of(ALL.replace("60%", "12ms"), tmp_path)
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     spec = spec_of(ALL.replace("data: synthetic", "data: people/dataset.yaml\nimages: photos"), tmp_path)
     assert spec.data == str(tmp_path / "people/dataset.yaml")

@@ -165,7 +165,7 @@ def test_a_budget_of_time_is_met(method: str, tmp_path: Path) -> None:
     ("assignments", "message"),
     [
         (("search.cost_unit=latency",), "latency needs a search.latency_table"),
-        (("search.budget=12ms",), "MACs such as 150M"),
+        (("search.budget=12ms",), "MACs such as 150M; milliseconds need search.cost_unit=latency"),
         (("search.budget=150M", "search.latency_table=x", "search.cost_unit=latency"), "milliseconds such as 12ms"),
         (("search.budget=0ms", "search.latency_table=x", "search.cost_unit=latency"), "milliseconds such as 12ms"),
     ],

@@ -102,7 +102,7 @@ def test_channels_must_divide(base: int, partial: int) -> None:
     else:
         with pytest.raises(UserError, match="a divisor of all numbers of channels") as caught:
             supernet(*assignments)
-        assert caught.value.code == "bad-architecture"
+        assert caught.value.code == "bad-config"
 
 
 def test_a_partial_supernet_is_not_folded() -> None:

@@ -49,6 +49,11 @@ def test_parts_as_wide_as_the_features_have_no_lateral_to_pay(widths: tuple[int,
     assert mobilenet_costs().macs(chosen) == count(replace(mobilenet(), widths=chosen)).macs
 
 
+def test_where_widths_were_chosen_every_feature_has_a_lateral_to_pay() -> None:
+    several = replace(mobilenet(), space=replace(mobilenet().space, width_multipliers=(0.5, 1.0)))
+    assert WidthCosts(several).macs(several.widths) == count(several).macs > count(mobilenet()).macs
+
+
 @settings(max_examples=3, deadline=None)
 @given(searches(), st.floats(0.02, 1.0))
 def test_the_cost_asked_for_is_met_by_widths_alone(search: Search, share: float) -> None:

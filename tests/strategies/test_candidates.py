@@ -17,6 +17,7 @@ from posefabric.budget import budget_macs
 from posefabric.errors import UserError
 from posefabric.genotype import EQUAL
 from posefabric.models.cost import count
+from posefabric.models.net import PoseNet
 from posefabric.strategies import candidates
 from posefabric.strategies.candidates import Candidate, Contest, Pool, as_mixture, random_genotypes
 from posefabric.strategies.derive import METHODS, derive
@@ -36,12 +37,21 @@ SPACES = {
     ),
     "named backbone": ("backbone.name=resnet18", "model.parts=3"),
 }
+SPECIAL = {
+    "partial": ("model.fabric.base_channels=4", "backbone.fabric.base_channels=4", "model.fabric.partial_channels=2"),
+    "shared parts": (
+        "model.parts=3",
+        "model.fabric.share_parts=true",
+        "model.fabric.base_channels=4",
+        "model.fabric.width_multipliers=[0.5,1.0]",
+    ),
+}
 seeds = st.integers(0, 10**6)
 
 
 @functools.cache
 def supernet(name: str = "shared") -> Architecture:
-    return small_supernet(small_config(*SPACES[name]))
+    return small_supernet(small_config(*(SPACES | SPECIAL)[name]))
 
 
 @functools.cache
@@ -101,6 +111,32 @@ def test_where_draws_hardly_ever_meet_the_band_a_random_mixture_is_made_to_fit(m
         assert net.genome is None
         assert 0.9 * most <= net.macs == count(net.architecture).macs <= most
     assert first.architecture != second.architecture
+
+
+@pytest.mark.parametrize("space", ["wide", "widths", "partial"])
+def test_a_net_made_to_fit_has_no_more_than_the_supernet_and_may_win(
+    space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "TRIES", 0)
+    narrow = pool(space, "99.9%")  # nets of whole choices fall short of it
+    net = narrow.draw(0, 0)
+    assert net.macs == count(net.architecture.deployed()).macs
+    supernet_state = {name: tensor.shape for name, tensor in PoseNet(narrow.supernet).state_dict().items()}
+    for name, tensor in PoseNet(net.architecture).state_dict().items():
+        assert all(n <= m for n, m in zip(tensor.shape, supernet_state[name], strict=True))
+        assert tensor.shape == supernet_state[name] or space == "widths"
+    with Contest(lambda net: 0.0, lambda row: None, narrow, 1) as contest:
+        contest.enter(net)
+        found = as_mixture(narrow.supernet, contest.winner.architecture)
+    assert found.fabrics().keys() == narrow.supernet.fabrics().keys()
+
+
+def test_parts_that_share_their_mixtures_share_their_genes() -> None:
+    for net in drawn(pool("shared parts"), 3):
+        first, *others = net.architecture.genotypes.values()
+        assert len(others) == 2
+        assert all(other == first for other in others)
+        assert len({tuple(widths) for widths in net.architecture.widths.values()}) == 1
 
 
 def test_a_budget_that_no_net_meets_names_the_smallest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from small_runs import (
 from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.budget import budget_macs
+from posefabric.errors import UserError
 from posefabric.models.cost import count
 from posefabric.models.mixing import SampledMixing
 from posefabric.models.net import PoseNet, sampled_mixings
@@ -116,3 +118,10 @@ def test_the_best_of_the_listed_random_nets_is_chosen_inside_the_band() -> None:
     assert all(0.95 * most <= row["macs"] <= most for row in rows)
     assert rows[1]["macs"] == count(best.architecture).macs
     assert rows[1]["genotypes"] == documents.to_data(best.architecture)["genotypes"]
+
+
+def test_single_nets_are_not_compared_within_a_budget_of_time(tmp_path: Path) -> None:
+    timed = f"search.latency_table={tmp_path}/table.json"
+    config = small_config("search.budget=60%", timed, "search.cost_unit=latency")
+    with pytest.raises(UserError, match="a budget of time"):
+        new_strategy("random-k", config)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import arbitrary, lively_net, small_config, training_stream
+from small_runs import arbitrary, lively_net, small_config, small_supernet, training_stream
 from strategies_architecture import Search, searches, tiny_supernet
 
 from posefabric import documents
@@ -195,6 +195,13 @@ def test_a_budget_keeps_first_what_is_missed_most(budget: str) -> None:
     assert EXPECTED * limit <= count(derived).macs <= limit
 
 
+def test_a_budget_that_nothing_fits_in_is_refused_before_anything_is_judged() -> None:
+    score = Asked()
+    with pytest.raises(UserError, match="the smallest reachable cost"):
+        derive(tiny_supernet(), "perturbation", chosen(budget="1K"), Judge(score))
+    assert score.asked == []
+
+
 def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(UserError, match="give nan"):
         by_removal(tiny_supernet(), chosen(), Judge(lambda _: float("nan")))
@@ -235,3 +242,11 @@ def test_on_a_net_whose_best_operation_is_known_it_is_found(wanted: str) -> None
     judge = Judge(lambda architecture: -float((maps(architecture) - target).square().mean()))
     derived = derive(net.architecture, "perturbation", chosen(3), judge)
     assert {name for cell in derived.genotypes[part].cells.values() for edge in cell.edges for name in edge} == {wanted}
+
+
+def test_parts_that_share_their_mixtures_are_judged_as_one() -> None:
+    config = small_config("model.parts=3", "model.fabric.share_parts=true", "search.derive=perturbation")
+    derived = derive(small_supernet(config), "perturbation", config.search, Judge(arbitrary))
+    first, *others = derived.genotypes.values()
+    assert len(others) == 2
+    assert all(other == first for other in others)
