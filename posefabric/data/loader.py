@@ -64,8 +64,8 @@ class Batch(NamedTuple):
     def pieces(self, size: int) -> Iterator[Batch]:
         """The samples in order, `size` at a time; the first piece tells what was skipped."""
         for start in range(0, len(self.images), size):
-            of_samples = [tensor[start : start + size] for tensor in self[:-1]]
-            yield Batch(*of_samples, self.skipped if start == 0 else self.skipped[:0])
+            skipped = self.skipped if start == 0 else self.skipped[:0]
+            yield Batch(*(tensor[start : start + size] for tensor in self[:-1]), skipped=skipped)
 
 
 def collate(
