@@ -64,8 +64,9 @@ class Batch(NamedTuple):
     def pieces(self, size: int) -> Iterator[Batch]:
         """The samples in order, `size` at a time; the first piece tells what was skipped."""
         for start in range(0, len(self.images), size):
+            some = slice(start, start + size)
             skipped = self.skipped if start == 0 else self.skipped[:0]
-            yield Batch(*(tensor[start : start + size] for tensor in self[:-1]), skipped=skipped)
+            yield Batch(*(tensor[some] for tensor in self[:-1]), skipped)
 
 
 def collate(
