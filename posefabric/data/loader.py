@@ -65,8 +65,8 @@ class Batch(NamedTuple):
         """The samples in order, `size` at a time; the first piece tells what was skipped."""
         for start in range(0, len(self.images), size):
             some = slice(start, start + size)
-            skipped = self.skipped if start == 0 else self.skipped[:0]
-            yield Batch(*(tensor[some] for tensor in self[:-1]), skipped)
+            of_samples = {name: tensor[some] for name, tensor in self._asdict().items() if name != "skipped"}
+            yield Batch(**of_samples, skipped=self.skipped if start == 0 else self.skipped[:0])
 
 
 def collate(
