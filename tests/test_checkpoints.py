@@ -161,7 +161,7 @@ def test_a_flipped_byte_anywhere_is_passed_over(tmp_path: Path, file: str, caplo
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert same_state(found, (2, {"step": 2, "x": torch.full((5,), 2.0)}))
-    assert "step-3 is damaged and passed over" in caplog.text
+    assert "step-3 is damaged and is passed over" in caplog.text
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])

@@ -507,12 +507,15 @@ def test_a_dataset_without_persons_is_refused_before_any_work(walk: Walk) -> Non
     assert sorted(outcome.code for outcome in outcomes[1:]) == [0, BAD_DATA, BAD_DATA]
 
 
+PACKAGE = Path(posefabric.__file__).parents[1]
+"""Where the package that is tested lies, whatever the folder a process starts in."""
+
 HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 """Python ignores Ctrl-C where a shell started the tests in the background; a process that is tested does not."""
 
 
 def launch(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONPATH": str(PACKAGE)}
     line = [sys.executable, "-c", f"{HEEDING}; from posefabric.cli import main; main()", *arguments]
     return subprocess.Popen(
         line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

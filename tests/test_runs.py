@@ -166,10 +166,10 @@ def test_a_failed_write_leaves_the_old_file_alone(
     write_atomic(file, "old")
 
     def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(UserError, match=r"cannot write .*file\.json: No space left on device") as caught:
+    with pytest.raises(UserError, match=r"cannot write .*file\.json: Input/output error") as caught:
         write_atomic(file, "new")
     assert caught.value.code == "not-writable"
     assert file.read_text() == "old"

@@ -11,7 +11,7 @@ from small_runs import TINY, small_config, small_people
 from posefabric import commands, documents
 from posefabric.checkpoints import load_tensors
 from posefabric.config import Config
-from posefabric.engine import loop
+from posefabric.engine import keeping
 from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
 from posefabric.handmade import HEADS, HandMade, read_description
@@ -62,11 +62,11 @@ def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         saved(*arguments)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    saved = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", stop)
+    saved = keeping.save_checkpoint
+    monkeypatch.setattr(keeping, "save_checkpoint", stop)
     with pytest.raises(KeyboardInterrupt):
         run("cut")
-    monkeypatch.setattr(loop, "save_checkpoint", saved)
+    monkeypatch.setattr(keeping, "save_checkpoint", saved)
     cut = run("cut")
     for file in ("weights.safetensors", "architecture.json", "metrics.jsonl"):
         assert (cut / file).read_bytes() == (whole / file).read_bytes()

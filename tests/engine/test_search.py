@@ -16,6 +16,7 @@ from posefabric.engine import search as search_module
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.search import CANDIDATES, search
 from posefabric.errors import UserError
+from posefabric.locks import LOCK_FILES
 from posefabric.models.net import PoseNet
 from posefabric.predictor import inherit, load
 from posefabric.runs import Run
@@ -25,7 +26,7 @@ from posefabric.strategies.gradient import FirstOrder
 from posefabric.strategies.one_shot import OneShot
 
 FILES = {"architecture.json", "evaluation.json", "metrics.jsonl", "run.json", "weights.safetensors"}
-FILES |= {"diagnosis.json", "report.html", "pictures"}
+FILES |= {"diagnosis.json", "report.html", "pictures", *LOCK_FILES}
 
 
 def searched(folder: Path, config: Config) -> Run:

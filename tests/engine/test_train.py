@@ -14,6 +14,7 @@ from posefabric.checkpoints import load_tensors
 from posefabric.engine import train as train_module
 from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
+from posefabric.locks import LOCK_FILES
 from posefabric.models.net import PoseNet, softmax_mixings
 from posefabric.runs import Run
 from posefabric.skeletons import COCO17
@@ -33,6 +34,7 @@ def test_training_leaves_a_whole_run_folder(tmp_path: Path) -> None:
         "metrics.jsonl",
         "run.json",
         "weights.safetensors",
+        *LOCK_FILES,
     }
     assert {path.name for path in run.path.iterdir()} == files | {"report.html", "pictures", "tensorboard"}
     assert run.finished

@@ -64,7 +64,7 @@ def wander(folder: Path, config: Config = CONFIG, crash: int | None = None) -> R
         if step == crash:
             break
         if step % INTERVAL == 0:
-            save_checkpoint(folder, step, walk.state())
+            save_checkpoint(folder, step, walk.state(), {})
     return run
 
 

@@ -43,7 +43,7 @@ def test_a_search_with_shared_parts_resumes_exactly(tmp_path: Path) -> None:
     first, second = new_strategy("first-order", config), new_strategy("first-order", config)
     batches = training_stream(config, 2)
     first.step(batches[0], batches[1], step=0)
-    save_checkpoint(tmp_path, 1, first.state_dict())
+    save_checkpoint(tmp_path, 1, first.state_dict(), {})
     saved = latest_checkpoint(tmp_path)
     assert saved is not None
     second.load_state_dict(saved[1])
