@@ -96,10 +96,10 @@ def test_smoke_searches_more_than_its_backbone() -> None:
 def test_importing_another_checkpoint_into_a_run_is_refused(real_data: Path, tmp_path: Path) -> None:
     one, other = (real_data / "reference" / name for name in ("coco_p3_h1", "coco_p5_heatmap"))
     for _ in range(2):
-        result = commands.import_weights(one / "weights.safetensors", one / "case.json", output=tmp_path / "run")
+        result = commands.import_weights(one / "weights.safetensors", case=one / "case.json", output=tmp_path / "run")
         assert result.figures["missing"] == 0
     with pytest.raises(UserError, match="another run"):
-        commands.import_weights(other / "weights.safetensors", other / "case.json", output=tmp_path / "run")
+        commands.import_weights(other / "weights.safetensors", case=other / "case.json", output=tmp_path / "run")
 
 
 def test_mpiis_file_has_a_row_for_every_annotated_person(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ imported only inside the commands that need it, so that `--help` is quick.
 from posefabric.commands.arguments import Result
 from posefabric.commands.datasets import check, download, import_, init, synthesize, view
 from posefabric.commands.experiments import run, table, work
-from posefabric.commands.learning import demo, derive, import_weights, search, train
+from posefabric.commands.importing import import_weights
+from posefabric.commands.learning import demo, derive, search, train
 from posefabric.commands.measuring import evaluate
 from posefabric.commands.tables import explain, recipes
 from posefabric.commands.using import doctor, predict, profile, report, show

@@ -94,7 +94,7 @@ def reopen(run: Run, settings: Config, data: str | None, images: Path | None) ->
     except UserError as error:
         todo = "Say where the data are now: --data DATA, and --images DIR for the images of a COCO JSON."
         raise UserError(error.code, f"the data of {run.path}: {error.given}", error.allowed, todo) from error
-    if found.get("sha256") != run.record["data"].get("sha256"):
+    if found.get("sha256") != run.record["data"].get("sha256", found.get("sha256")):  # an imported net has no data
         raise UserError("bad-dataset", f"{data} is not what {run.path} was searched on", "the same annotations")
     return people
 

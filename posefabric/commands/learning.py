@@ -1,8 +1,7 @@
-"""Commands that search and train: `demo`, `search`, `derive`, `train`, `import-weights`."""
+"""Commands that search and train: `demo`, `search`, `derive`, `train`."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,28 +170,6 @@ def train(
     if not run.finished:
         run_train(run, settings, build_net(described, settings, inherited), people, master)
     return Result(headline(run.figures()), folder)
-
-
-def import_weights(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of the reference implementation (safetensors).")],
-    case: Annotated[Path, typer.Option(help="Its configuration, case.json.")],
-    output: Output = None,
-) -> Result:
-    """A checkpoint of the authors' code into a run folder, saying what became of every tensor."""
-    from posefabric.checkpoints import load_tensors, save_tensors
-    from posefabric.models.reference import import_case, read_case
-
-    imported = import_case(read_case(case), load_tensors(file))
-    folder = output or next_output("import-weights")
-    source = {"name": file.name, "sha256": hashlib.sha256(file.read_bytes() + case.read_bytes()).hexdigest()}
-    settings = override(Config(), ["backbone.name=fabric", "backbone.pretrained=false"])
-    run = Run.start(folder, "import-weights", settings.data_form(), source)
-    run.save_architecture(imported.architecture)
-    save_tensors(folder / "weights.safetensors", imported.state)
-    run.note(used=list(imported.used), dead=list(imported.dead))
-    run.finish()
-    figures = {"used": len(imported.used), "dead": len(imported.dead), "missing": 0}
-    return Result(figures, folder, text="\n".join(f"dead: {name}" for name in imported.dead))
 
 
 def _rehearsed(line: list[str]) -> Result:

@@ -38,6 +38,7 @@ def derive_again(run: Run, config: Config, people: tuple[People, People] | None)
     else:
         bench = Bench(run, config, found, *people)
         keep_net(run, bench, found, supernet_of(run, found).to(bench.device))
+    run.seal()
     write_report([run.path], run.path / "report.html")
     return run.architecture()
 
