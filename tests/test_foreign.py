@@ -7,6 +7,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ def saved(content: Any, *, legacy: bool = False) -> bytes:
     return file.getvalue()
 
 
-def renamed(change: Callable[[str], str], compression: int = zipfile.ZIP_STORED) -> bytes:
+def renamed(change: Callable[[str], str], compression: int = zipfile.ZIP_STORED, further: int = 0) -> bytes:
     """A saved state dict whose members somebody wrote anew."""
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(saved(STATE))) as source, zipfile.ZipFile(target, "w", compression) as archive:
         for name in source.namelist():
             archive.writestr(change(name), source.read(name))
+        for number in range(further):
+            archive.writestr(f"archive/data/{number + 100}", b"")
     return target.getvalue()
 
 
@@ -107,6 +110,7 @@ def test_a_file_that_claims_gigabytes_gets_none(tmp_path: Path) -> None:
         read_foreign(file)
 
 
+@cache
 def damaged() -> dict[str, tuple[bytes, str]]:
     """Name -> a file that is refused, and what is said."""
     zipped, legacy = saved(STATE), saved(STATE, legacy=True)
@@ -121,16 +125,18 @@ def damaged() -> dict[str, tuple[bytes, str]]:
         "half legacy": (legacy[: len(legacy) // 2], "cut short"),
         "encrypted": (bytes(encrypted), "encrypted"),
         "overlapping": (bytes(overlapping), "overlap"),
+        "crowd": (renamed(str, further=40_000), "holds 400.. members"),
         "compressed": (renamed(str, zipfile.ZIP_DEFLATED), "compressed member"),
         "outside": (renamed(lambda name: f"../{name}"), "with the name"),
         "absolute": (renamed(lambda name: f"/{name}"), "with the name"),
         "several files": (renamed(lambda name: name.replace("/", "_")), "archive of"),
         "script": (renamed(lambda name: name.replace("version", "code/a.py")), "TorchScript"),
         "other archive": (renamed(lambda name: f"{name}x"), "not one of torch.save"),
-        "two state dicts": (saved({"net": STATE, "ema": STATE}), "several state dicts: ema, net"),
+        "two state dicts": (saved({"net": STATE, "ema": STATE}), "several state dicts: net, ema"),
         "a tensor": (saved(torch.zeros(2)), "holds a Tensor"),
         "no tensors": (saved({"epoch": 1}), "no state dict, but epoch"),
         "numbered": (saved({1: torch.zeros(1)}), "names a tensor '1'"),
+        "unnamed": (saved({"a\x1b[2J": 1}), r"no state dict, but a\?\[2J"),
         "escapes": (saved({"a\x1b[2J": torch.zeros(1)}), "names a tensor"),
         "complex": (saved({"a": torch.zeros(1, dtype=torch.complex64)}), "complex64"),
         "sparse": (saved({"a": torch.eye(3).to_sparse()}), "dense tensors"),

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from posefabric.errors import UserError
 from posefabric.foreign.kinds import SAVE_AGAIN, STATE_DICT
 
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = 30_000
 LOCAL_HEADER = 30
 """Bytes before a member's name and content."""
 

@@ -27,7 +27,7 @@ DTYPES = FLOATS | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32
 ROOM_FACTOR, ROOM = 8, 256 * 2**20
 """Memory that may be taken: so many times the file, and so many bytes."""
 
-CPU_S = 240
+CPU_S = 120
 
 LONGEST_NAME = 300
 
@@ -55,8 +55,9 @@ def _refuse(said: str) -> NoReturn:
         raise _bad(f"holds more than tensors: {found[1]}, which is code and is not run here")
     if "allocate memory" in said:
         raise _bad("asks for more memory than a file of its size needs", todo="Fetch it again.")
-    first = next(iter(said.splitlines()), "") or "its end is missing"
-    raise _bad(f"is cut short, damaged or no file of tensors ({first[:200]})", todo="Fetch it again.")
+    reason = re.search(r"WeightsUnpickler error: (.+)", said) or re.match(r"(.+)", said)
+    told = _shown(reason[1], 200) if reason else "its end is missing"
+    raise _bad(f"is cut short, damaged or no file of tensors ({told})", todo="Fetch it again.")
 
 
 def _state_dict(content: Any) -> Mapping[Any, Any]:
@@ -68,7 +69,7 @@ def _state_dict(content: Any) -> Mapping[Any, Any]:
     within = {str(key): value for key, value in content.items() if isinstance(value, Mapping) and _holds_tensors(value)}
     if len(within) == 1:
         return next(iter(within.values()))
-    keys = ", ".join(sorted(map(str, within or content))[:20])
+    keys = ", ".join(_shown(str(key)) for key in list(within or content)[:20])
     if within:
         raise _bad(f"holds several state dicts: {keys}", "one", "Keep one of them: torch.save(checkpoint[KEY], FILE).")
     raise _bad(f"holds no state dict, but {keys or 'nothing'}")
@@ -82,10 +83,16 @@ def _plain(found: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Named as modules name them, and dense numbers; complex, quantized and sparse tensors are none."""
     for name, tensor in found.items():
         if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= LONGEST_NAME):
-            raise _bad(f"names a tensor {str(name)[:LONGEST_NAME]!r}", "names of modules")
+            raise _bad(f"names a tensor {_shown(str(name))!r}", "names of modules")
         if tensor.layout != torch.strided or tensor.dtype not in DTYPES or tensor.device.type != "cpu":
-            raise _bad(f"holds {name} as {tensor.dtype}, {tensor.layout}", "dense tensors of real numbers")
+            kind = f"{tensor.dtype}, {tensor.layout}, {tensor.device.type}"
+            raise _bad(f"holds {name} as {kind}", "dense tensors of real numbers")
     return dict(found)
+
+
+def _shown(text: str, longest: int = 60) -> str:
+    """The beginning of a text from the file, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
 
 
 def _bad(given: str, allowed: str = STATE_DICT, todo: str = SAVE_AGAIN) -> UserError:
