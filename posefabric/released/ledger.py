@@ -73,7 +73,7 @@ class Problems:
 
 def reason_unused(name: str, whole: Architecture, naming: Naming, modules: Mapping[str, str]) -> str | None:
     """Why a tensor of the file is dead; none for one that has no place in such a net."""
-    if name.rpartition(".")[2] in ("total_ops", "total_params"):
+    if is_counter(name):
         return COUNTER
     if any(name.startswith(f"{theirs}.stem.") for theirs in naming.parts.values()):
         return STEM
@@ -92,6 +92,10 @@ def _of_second_input(name: str, whole: Architecture, naming: Naming, modules: Ma
     ours = {theirs: fabric for fabric, theirs in naming.fabrics(whole).items()}[found[1]]
     space, _ = whole.fabrics()[ours]
     return 0 <= int(found[3]) - len(space.edges) < space.num_nodes
+
+
+def is_counter(name: str) -> bool:
+    return name.rpartition(".")[2] in ("total_ops", "total_params")
 
 
 def module_of(name: str, modules: Container[str]) -> str:

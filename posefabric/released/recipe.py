@@ -18,6 +18,7 @@ from posefabric.config import Config, override
 from posefabric.errors import UserError, unknown_name
 from posefabric.published import PUBLISHED, Recipe
 from posefabric.released.backbones import recognised
+from posefabric.released.ledger import is_counter
 from posefabric.released.names import THEIR_PARTS, Naming, keypoint_order
 from posefabric.released.operations import operations_of
 from posefabric.released.reading import Imported, read_net
@@ -71,7 +72,7 @@ def _supernet(recipe: Recipe) -> Architecture:
 
 def _unwrapped(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Without the prefix that training on several GPUs leaves."""
-    if tensors and all(name.startswith("module.") for name in tensors):
+    if all(name.startswith("module.") or is_counter(name) for name in tensors):
         return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors
 
@@ -100,8 +101,9 @@ def _kind_of(recipe: Recipe) -> str:
 
 
 def _kind(parts: set[str], backbone: str | None) -> str:
-    named = ", ".join(sorted(parts - {"backbone"})) or "no parts"
-    return f"the parts {named} and the backbone {backbone or 'unknown'}"
+    named = ", ".join(sorted(parts - {"backbone"}))
+    has_parts = f"the parts {named}" if named else "no parts"
+    return f"{has_parts} and {f'the backbone {backbone}' if backbone else 'no known backbone'}"
 
 
 def _decide(recipe: Recipe, parts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> _Decided:

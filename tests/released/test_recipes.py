@@ -155,6 +155,7 @@ def having(**further: Tensor) -> Callable[[dict[str, Tensor]], dict[str, Tensor]
     [
         (without("head_part.cell_3_1.channel_keep.bias"), r"missing \(1\): head_part.cell_3_1.channel_keep.bias"),
         (without("final_layer.1.weight"), r"missing \(3\): .*head_part.final_layer.1.weight"),
+        (lambda tensors: {"conv1.weight": torch.ones(1)}, "has no parts and no known backbone; allowed: for coco_ours1"),
         (without("head_part.alphas"), "the parts lower_limb_part, upper_limb_part and the backbone mobilenetv2"),
         (having(mask__weight=torch.ones(1)), r"without a place in it \(1\): mask.weight"),
         (having(head_part__cell_9_0__channel_keep__bias=torch.ones(1)), r"place in it \(1\): head_part.cell_9_0"),
@@ -201,7 +202,7 @@ def test_another_recipe_is_told_with_those_that_fit(recipe: str, told: str) -> N
 
 def test_what_training_on_several_gpus_or_in_halves_leaves_is_read() -> None:
     plain, _ = import_recipe("coco_ours1", ours_1())
-    halves = {f"module.{n}": t.half() if t.is_floating_point() else t for n, t in ours_1().items()}
+    halves = {f"module.{n}" if "." in n else n: t.half() if t.is_floating_point() else t for n, t in ours_1().items()}
     old = {name: tensor for name, tensor in halves.items() if not name.endswith("num_batches_tracked")}
     imported, _ = import_recipe("coco_ours1", old)
     assert imported.state.keys() == plain.state.keys()
