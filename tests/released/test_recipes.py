@@ -155,7 +155,7 @@ def having(**further: Tensor) -> Callable[[dict[str, Tensor]], dict[str, Tensor]
     [
         (without("head_part.cell_3_1.channel_keep.bias"), r"missing \(1\): head_part.cell_3_1.channel_keep.bias"),
         (without("final_layer.1.weight"), r"missing \(3\): .*head_part.final_layer.1.weight"),
-        (lambda tensors: {"conv1.weight": torch.ones(1)}, "has no parts and no known backbone; allowed: for coco_ours1"),
+        (lambda tensors: {"conv1.weight": torch.ones(1)}, "no parts and no known backbone; allowed: for coco_ours1"),
         (without("head_part.alphas"), "the parts lower_limb_part, upper_limb_part and the backbone mobilenetv2"),
         (having(mask__weight=torch.ones(1)), r"without a place in it \(1\): mask.weight"),
         (having(head_part__cell_9_0__channel_keep__bias=torch.ones(1)), r"place in it \(1\): head_part.cell_9_0"),
