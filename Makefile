@@ -12,16 +12,23 @@ QUIET_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 HF_HUB_O
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench docs lock clean
+.PHONY: help demo test test-long soak check fix bench docs lock clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
 demo: $(INSTALLED) ## install into .venv, then search, train and report on synthetic people; writes demo/
 	$(BIN)/posefabric demo --output demo
 
 test: $(INSTALLED) ## run the tests; PYTEST="-k name" hands options to pytest
 	$(QUIET_ENV) $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+test-long: $(INSTALLED) ## the longer versions of some tests: more kills, more processes
+	POSEFABRIC_LONG=1 $(QUIET_ENV) $(BIN)/python -m pytest -n 2 -m long $(PYTEST)
+
+soak: $(INSTALLED) ## for hours: 300 kills of each command, and a run of MINUTES=30 that must not grow
+	POSEFABRIC_KILLS=300 POSEFABRIC_SOAK_MINUTES=$(or $(MINUTES),30) $(QUIET_ENV) \
+	  $(BIN)/python -m pytest -s tests/test_soak.py tests/test_kills.py $(PYTEST)
 
 check: $(INSTALLED) ## formatting, lint, types, import directions; changes nothing
 	$(BIN)/ruff format --check .

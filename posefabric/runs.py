@@ -45,6 +45,9 @@ FROM_SCRATCH = "from_scratch"
 SUPERNET_FILE = "supernet.json"
 """The mixture that a search found, beside the derived `architecture.json`; `weights.safetensors` fits it."""
 
+WITHOUT_EFFECT = ("num_workers", "in_memory", "max_json")
+"""Settings of `data` that decide how a run goes on and not what it finds: a resume may choose them anew."""
+
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
 
@@ -62,9 +65,9 @@ class Run:
     def start(path: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:
         """Make a run folder, or open it again to resume.
 
-        A folder of another command, configuration or data raises `UserError("run-differs")` with the difference; one
-        that another process is writing into `UserError("run-busy")`, within a second. A run that stopped before its
-        first step is begun anew.
+        A folder of another command, configuration (but for `WITHOUT_EFFECT`) or data raises `UserError("run-differs")`
+        with the difference; one that another process is writing into `UserError("run-busy")`, within a second. A run
+        that stopped before its first step is begun anew.
         """
         if path.exists() and not path.is_dir():
             raise UserError("not-writable", f"{path} is a file", "a new or empty folder")
@@ -237,12 +240,23 @@ def git_state() -> dict[str, Any]:
 
 
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    theirs, ours = (to_text({key: record.get(key) for key in wanted}).splitlines() for record in (found, wanted))
+    theirs, ours = (
+        to_text(_decisive({key: record.get(key) for key in wanted})).splitlines() for record in (found, wanted)
+    )
     if theirs != ours:
         changes = [
             line for line in difflib.unified_diff(theirs, ours, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")
         ]
         raise UserError("run-differs", f"{path} holds another run:\n" + "\n".join(changes))
+
+
+def _decisive(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without settings that change nothing of what a run finds."""
+    config = record.get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
+        return record
+    data = {key: value for key, value in config["data"].items() if key not in WITHOUT_EFFECT}
+    return {**record, "config": {**config, "data": data}}
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A run that is killed, at any moment and as often as may be, ends as if nothing had happened, by the same command.
 
-Three sizes: a few kills here, more with POSEFABRIC_KILLS=15 (`make test-long`) and =300 (`make soak`).
+Three sizes: 5 kills of each command, 15 in `make test-long` (POSEFABRIC_LONG=1), 300 in `make soak` (POSEFABRIC_KILLS).
 """
 
 from __future__ import annotations
@@ -9,26 +9,65 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults.killing import Event, after, carry_through, kill_when, launch
+from faults.damage import flip_a_bit
+from faults.killing import Command, Event, after, carry_out
 from small_runs import TINY
 
 from posefabric.locks import LOCK_FILES
 
-KILLS = int(os.environ.get("POSEFABRIC_KILLS", "5"))
+KILLS = int(os.environ.get("POSEFABRIC_KILLS", "15" if os.environ.get("POSEFABRIC_LONG") == "1" else "5"))
 
-SETTINGS = [word for setting in (*TINY, "search.epochs=6", "train.epochs=6") for word in ("--set", setting)]
-SEARCH = ["search", "synthetic", "--recipe", "smoke", *SETTINGS, "--output", "run"]
+pytestmark = pytest.mark.timeout(120 + 15 * KILLS)
+
+NAMES = ("run", "moved")
+"""Where a run lies; it moves between them."""
+
+MOVES, DAMAGES, LONELY = 0.3, 0.3, 0.2
+"""How often, between a kill and a resume, a run is moved, has its newest checkpoint damaged, or is killed without the
+processes that it started."""
 
 
-def train_command(searched: Path) -> list[str]:
-    inherited = ["--architecture", str(searched), "--weights", str(searched)]
-    return ["train", "synthetic", "--recipe", "smoke", *inherited, *SETTINGS, "--output", "run"]
+@dataclass(frozen=True)
+class Work:
+    """A command that is killed: its words, the folder it begins in (a copy), and what it leaves undisturbed, when."""
+
+    words: tuple[str, ...]
+    given: Path | None
+    left: dict[str, str]
+    seconds: float
+
+    def begin(self, folder: Path) -> Path:
+        """The folder to work in, as it is before the first call."""
+        folder.mkdir()
+        if self.given is not None:
+            shutil.copytree(self.given, folder / NAMES[0])
+        return folder
+
+    def line(self, name: str = NAMES[0], workers: int = 0) -> list[str]:
+        """The command line for a run folder of that name."""
+        return [name if word == NAMES[0] else word for word in self.words] + _set(f"data.num_workers={workers}")
+
+
+def _set(*assignments: str) -> list[str]:
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+SETTINGS = (*TINY, "search.epochs=4", "train.epochs=4", "evaluation.flip_test=false")
+SEARCH = ("search", "synthetic", "--recipe", "smoke", *_set(*SETTINGS), "--output", NAMES[0])
+DERIVE = ("derive", NAMES[0], "--method", "path", *_set("search.tuning_epochs=3"))
+
+
+def train_line(searched: Path) -> tuple[str, ...]:
+    inherited = ("--architecture", str(searched), "--weights", str(searched))
+    return ("train", "synthetic", "--recipe", "smoke", *inherited, *_set(*SETTINGS), "--output", NAMES[0])
 
 
 def left(run: Path) -> dict[str, str]:
@@ -43,12 +82,61 @@ def left(run: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A search and a training from start to end, and how long they took."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("search", "train")}
-    carry_through(SEARCH, folders["search"], [])
-    carry_through(train_command(folders["search"] / "run"), folders["train"], [])
-    return folders
+def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
+    """A search, a training and a derivation, each from start to end."""
+    searched = tmp_path_factory.mktemp("searched")
+    carry_out(["--version"], searched)  # the server of processes is made now, and counts in no time below
+    found = {"search": _carried_out(SEARCH, None, searched)}
+    found["train"] = _carried_out(train_line(searched / NAMES[0]), None, tmp_path_factory.mktemp("trained"))
+    derived = tmp_path_factory.mktemp("derived")
+    shutil.copytree(searched / NAMES[0], derived / NAMES[0])
+    found["derive"] = _carried_out(DERIVE, searched / NAMES[0], derived)
+    return found
+
+
+def _carried_out(words: tuple[str, ...], given: Path | None, folder: Path) -> Work:
+    work = Work(words, given, {}, 0)
+    began = time.monotonic()
+    carry_out(work.line(), folder)
+    return Work(words, given, left(folder / NAMES[0]), time.monotonic() - began)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["search", "train", "derive"])
+def test_kills_at_random_moments_leave_no_trace(name: str, works: dict[str, Work], tmp_path: Path) -> None:
+    """Run after run until there have been enough kills; in between, workers come and go, checkpoints are damaged."""
+    chance, hits, runs = random.Random(f"{name}{KILLS}"), 0, 0
+    while hits < KILLS:
+        folder = works[name].begin(tmp_path / str(runs))
+        hits, run = _until_it_ends(works[name], folder, hits, chance)
+        assert left(run) == works[name].left
+        runs += 1
+    print(f"\n{name}: {hits} kills, {runs} runs")
+
+
+def _until_it_ends(work: Work, folder: Path, hits: int, chance: random.Random) -> tuple[int, Path]:
+    """The same command again until it has ended well, killed now and then; how many hits there are now, and the run."""
+    place = 0
+    while True:
+        command = Command(work.line(NAMES[place], chance.choice((0, 0, 2))), folder)
+        moment = after(chance.uniform(0, 0.7 * work.seconds))
+        lonely = chance.random() < LONELY
+        if not command.kill_when(lambda: hits < KILLS and moment(), alone=lonely):  # noqa: B023
+            assert command.returncode == 0, command.err
+            return hits, folder / NAMES[place]
+        hits += 1
+        if chance.random() < DAMAGES:
+            _damage_newest(folder / NAMES[place], chance)
+        if chance.random() < MOVES and (folder / NAMES[place]).exists():
+            (folder / NAMES[place]).rename(folder / NAMES[1 - place])
+            place = 1 - place
+
+
+def _damage_newest(run: Path, chance: random.Random) -> None:
+    """Flip a bit of a checkpoint, if there is one."""
+    newest = max(run.rglob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    if newest is not None:
+        flip_a_bit(chance.choice(sorted(newest.iterdir())), chance)
 
 
 def started(run: Path) -> Event:
@@ -75,20 +163,13 @@ def validating(run: Path) -> Event:
 EVENTS: dict[str, Callable[[Path], Event]] = {"first step": started, "save": saving, "validation": validating}
 
 
-@pytest.mark.parametrize("command", ["search", "train"])
-def test_kills_at_random_moments_leave_no_trace(command: str, undisturbed: dict[str, Path], tmp_path: Path) -> None:
-    line = SEARCH if command == "search" else train_command(undisturbed["search"] / "run")
-    moments = random.Random(command)
-    begins = [lambda: after(moments.uniform(2.0, 8.0)) for _ in range(KILLS)]
-    carry_through(line, tmp_path, begins)
-    assert left(tmp_path / "run") == left(undisturbed[command] / "run")
-
-
-@pytest.mark.parametrize("event", EVENTS)
-def test_kills_at_the_worst_moments_leave_no_trace(event: str, undisturbed: dict[str, Path], tmp_path: Path) -> None:
-    hits = carry_through(SEARCH, tmp_path, [lambda: EVENTS[event](tmp_path / "run")] * 2)
-    assert hits >= 1
-    assert left(tmp_path / "run") == left(undisturbed["search"] / "run")
+def test_kills_at_the_worst_moments_leave_no_trace(works: dict[str, Work], tmp_path: Path) -> None:
+    work, run = works["search"], tmp_path / "work" / NAMES[0]
+    folder = work.begin(run.parent)
+    for name, event in EVENTS.items():
+        assert Command(work.line(), folder).kill_when(event(run)), name
+    carry_out(work.line(), folder)
+    assert left(run) == work.left
 
 
 @pytest.mark.parametrize(
@@ -97,40 +178,40 @@ def test_kills_at_the_worst_moments_leave_no_trace(event: str, undisturbed: dict
     ids=["TERM", "INT", "USR1"],
 )
 def test_a_signal_ends_the_run_with_a_checkpoint_of_the_step_at_hand(
-    number: int, code: int, undisturbed: dict[str, Path], tmp_path: Path
+    number: int, code: int, works: dict[str, Work], tmp_path: Path
 ) -> None:
-    process, run = launch(SEARCH, tmp_path), tmp_path / "run"
+    work, run = works["train"], tmp_path / "work" / NAMES[0]
+    command = Command(work.line(), work.begin(run.parent))
     metrics = run / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("train") >= 2):
-        assert process.poll() is None, process.communicate()[1]
+        assert command.poll() is None, command.err
         time.sleep(0.001)
     sent = time.monotonic()
-    process.send_signal(number)
-    _, err = process.communicate(timeout=15)
-    assert process.returncode == code, err
+    command.send(number)
+    assert command.wait() == code, command.err
     assert time.monotonic() - sent < 10
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     newest = max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
     assert newest == max(row["step"] for row in rows)
-    carry_through(SEARCH, tmp_path, [])
-    assert left(run) == left(undisturbed["search"] / "run")
+    carry_out(work.line(), run.parent)
+    assert left(run) == work.left
 
 
-def test_a_second_process_is_told_who_is_at_work(tmp_path: Path) -> None:
-    first = launch([*SEARCH, "--set", "search.epochs=500"], tmp_path)
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        assert first.poll() is None, first.communicate()[1]
+def test_a_second_process_is_told_who_is_at_work(works: dict[str, Work], tmp_path: Path) -> None:
+    line = [*works["search"].line(), "--set", "search.epochs=5000"]
+    first = Command(line, works["search"].begin(tmp_path / "work"))
+    while not (tmp_path / "work" / NAMES[0] / "metrics.jsonl").exists():
+        assert first.poll() is None, first.err
         time.sleep(0.01)
-    second = launch([*SEARCH, "--set", "search.epochs=500"], tmp_path)
-    _, err = second.communicate(timeout=60)
-    assert second.returncode == 74
-    assert f"is being written by process {first.pid} on " in err
-    kill_when(first, after(0))
+    second = Command(line, tmp_path / "work", anew=True)
+    assert second.wait() == 74
+    assert f"is being written by process {first.pid} on " in second.err
+    first.kill()
 
 
-def test_a_crash_can_be_rehearsed(undisturbed: dict[str, Path], tmp_path: Path) -> None:
-    process = launch([*train_command(undisturbed["search"] / "run")[:-2], "--rehearse-crash", "--json"], tmp_path)
-    out, err = process.communicate(timeout=170)
-    assert process.returncode == 0, err
-    assert json.loads(out) == {"kills": 2, "steps": 12, "exact": True, "max_abs_diff": 0.0}
-    assert not list(tmp_path.iterdir())
+def test_a_crash_can_be_rehearsed(works: dict[str, Work], tmp_path: Path) -> None:
+    folder = works["train"].begin(tmp_path / "work")
+    line = [word for word in works["train"].words if word not in ("--output", NAMES[0])]
+    command = carry_out([*line, "--rehearse-crash", "--json"], folder)
+    assert json.loads(command.out) == {"kills": 2, "steps": 12, "exact": True, "max_abs_diff": 0.0}
+    assert not list(folder.iterdir())

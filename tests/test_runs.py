@@ -90,6 +90,13 @@ def test_another_command_or_other_data_are_another_run(
     assert caught.value.code == "run-differs"
 
 
+def test_a_run_goes_on_with_other_workers_and_keeps_its_record(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run")
+    other = small_config("data.num_workers=2", "data.in_memory=false").data_form()
+    assert other != CONFIG
+    assert Run.start(tmp_path / "run", "train", other, DATA).record == run.record
+
+
 def test_a_run_that_stopped_before_its_first_step_is_begun_anew(tmp_path: Path) -> None:
     Run.start(tmp_path / "run", "search", CONFIG, DATA)
     other = small_config("seed=7")

@@ -91,7 +91,12 @@ def _seals(run: Run) -> Iterator[Finding]:
         if not file.is_file():
             yield Finding(name, "missing", False, "Repeat the run, or restore the file.")
         elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            yield Finding(name, "not the file that the run left (SHA-256 differs)", False, "Restore the file.")
+            yield Finding(
+                name,
+                "not the file that the run left (SHA-256 differs)",
+                False,
+                "Repeat a derivation that was interrupted, or restore the file.",
+            )
         else:
             yield Finding(name, "the file that the run left (SHA-256)")
 

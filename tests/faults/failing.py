@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-CALLS = ("mkdir", "replace", "rename", "unlink", "rmdir", "fsync")
-"""Functions of `os` that are counted, beside opening a file for writing and writing into it."""
+CALLS = ("open", "mkdir", "replace", "rename", "unlink", "rmdir", "fsync")
+"""Functions of `os` that are counted, beside opening a file for writing and writing into it (`open` is of folders)."""
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 
