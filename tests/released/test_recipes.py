@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -59,15 +60,24 @@ OURS_1 = Net(17, COCO_3, "mobilenet", 16, operations=THREE, second_input=True)
 
 NETS = {
     "coco_ours1": OURS_1,
-    "coco_ours2": Net(17, COCO_3, "resnet50", 10),
     "coco_ours3": Net(17, COCO_5, "hrnet", 16, operations=ATROUS_FIRST),
     "mpii_ours_a": Net(16, MPII_3, "mobilenet", 10, nodes=2, second_input=True),
     "mpii_mobilenetv2_p8": Net(16, MPII_8, "mobilenet", 10, depth=7, cut=4),
     "mpii_mobilenetv2_p5": Net(16, MPII_5, "mobilenet", 10, vector_dim=1),
     "mpii_fabric3": Net(16, MPII_3, "fabric", 10, backbone_depth=8, backbone_keep=5, backbone_base=12),
 }
+MORE = {
+    "coco_ours2": Net(17, COCO_3, "resnet50", 10),
+    "mpii_ours_b": Net(16, MPII_5, "hrnet", 16, operations=ATROUS_FIRST, vector_dim=1),
+    "mpii_ours_c": Net(16, MPII_3, "hrnet", 12, nodes=2, second_input=True),
+}
+"""Those of `make test-long`."""
+
+if os.environ.get("POSEFABRIC_LONG") == "1":
+    NETS |= MORE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", NETS)
 def test_same_tensors_same_heatmaps(recipe: str) -> None:
     theirs = NETS[recipe]
