@@ -30,10 +30,14 @@ from posefabric.settings import (
 
 
 class Config(Settings):
-    """Everything a run depends on, besides its data."""
+    """Everything a run depends on, besides its data.
+
+    `deterministic` makes equal runs equal to the last bit on a GPU, too, and slower; on a CPU they are without it.
+    """
 
     seed: Annotated[int, Field(ge=0)] = 0
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = False
     model: ModelSettings = ModelSettings()
     backbone: BackboneSettings = BackboneSettings()
     data: DataSettings = DataSettings()

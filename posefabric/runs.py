@@ -45,6 +45,9 @@ FROM_SCRATCH = "from_scratch"
 SUPERNET_FILE = "supernet.json"
 """The mixture that a search found, beside the derived `architecture.json`; `weights.safetensors` fits it."""
 
+RESUME = "resume"
+"""The key of `run.json` that says whether a resume is exact to the last bit, and on what."""
+
 WITHOUT_EFFECT = ("num_workers", "in_memory", "max_json")
 """Settings of `data` that decide how a run goes on and not what it finds: a resume may choose them anew."""
 

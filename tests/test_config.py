@@ -262,6 +262,7 @@ def test_an_unknown_recipe_is_named_with_a_suggestion() -> None:
 NOT_OF_THE_PAPER = (
     "seed",
     "accelerator",
+    "deterministic",
     "data.num_workers",
     "data.in_memory",
     "data.max_json",

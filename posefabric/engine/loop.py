@@ -18,6 +18,7 @@ from posefabric.config import Config
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
 from posefabric.engine.divergence import note_divergence, rate_factor
+from posefabric.engine.exactness import make_deterministic, note_exactness
 from posefabric.engine.interruption import Interruption
 from posefabric.engine.keeping import Keeper, Learner
 from posefabric.errors import UserError
@@ -74,6 +75,8 @@ def build_engine(config: Config, precision: str) -> Engine:
     """Device and precision of a run."""
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise UserError("bad-value", "accelerator=cuda, and torch sees no GPU", "auto, cpu")
+    if config.deterministic:
+        make_deterministic()
     engine = Engine(accelerator=config.accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     engine.launch()
     return engine
@@ -117,6 +120,7 @@ def run_steps(
     A signal ends the run after the step at hand, with a checkpoint of it (`engine.interruption`); numbers that are not
     finite send it back to the last checkpoint, at half the rate (`engine.divergence`).
     """
+    note_exactness(run, learner.bare_net)
     keeper = Keeper(run, learner)
     with Interruption() as interruption:
         drive = _Drive(run, learner, plan, keeper, interruption, watch)

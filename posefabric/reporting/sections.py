@@ -15,7 +15,7 @@ from posefabric.draw.curves import HEADLINE_METRICS
 from posefabric.draw.palette import FAINT, INK, MUTED, PAPER
 from posefabric.reporting.markup import Html, disclosure, element, table
 from posefabric.reporting.reading import RunNotes
-from posefabric.runs import FROM_SCRATCH, SKIPPED_IMAGES
+from posefabric.runs import FROM_SCRATCH, RESUME, SKIPPED_IMAGES
 
 SHOWN_NAMES = 200
 """How many file names a list shows."""
@@ -170,7 +170,7 @@ def configuration(run: RunNotes) -> Html:
     """The resolved configuration and the environment, folded away."""
     about = run.about
     config = _flat(about.get("config"))
-    shown_elsewhere = ("config", SKIPPED_IMAGES)
+    shown_elsewhere = ("config", RESUME, SKIPPED_IMAGES)
     surroundings = [
         (key, text) for key, value in about.items() if key not in shown_elsewhere for key, text in _flat(value, key)
     ]
@@ -182,8 +182,19 @@ def configuration(run: RunNotes) -> Html:
     command = about.get("command")
     shown = " ".join(map(str, command)) if isinstance(command, list) else command
     lines = [element("p", "Command: ", element("code", str(shown)))] if shown else []
+    lines += [element("p", "Resuming it: ", sentence) for sentence in _exactness(about.get(RESUME))]
     note = "" if config else "run.json holds no configuration."
     return section("How it was made", *lines, *blocks, note=note)
+
+
+def _exactness(noted: Any) -> list[str]:
+    """What a resume of the run is worth, in a sentence."""
+    if not isinstance(noted, Mapping):
+        return []
+    ground = f"{noted.get('device')}, {noted.get('threads')} threads, torch {noted.get('torch')}"
+    if noted.get("exact"):
+        return [f"exact to the last bit on what it ran on ({ground})."]
+    return [f"equal to about 1e-5 ({ground}); it was resumed elsewhere, or on a GPU without deterministic=true."]
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
