@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
-
 from posefabric import documents
 from posefabric.backbone import BACKBONE, STEM_STRIDE, Backbone, by_stride, widest
+from posefabric.documents import STRICT
 from posefabric.genotype import Genotype, bad_field, check_genotype, everything, prune, used_scales, used_strides
 from posefabric.skeletons import Partition, Skeleton, check_partition
 from posefabric.space import SearchSpace
@@ -49,7 +48,7 @@ class Architecture:
     width_shares: Mapping[str, Mapping[int, tuple[float, ...]]] = field(default_factory=dict)
     format: Literal[1] = 1
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         check_parts(self.skeleton, self.partition)

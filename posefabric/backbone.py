@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from pydantic import ConfigDict
-
+from posefabric.documents import STRICT
 from posefabric.errors import UserError
 from posefabric.genotype import Genotype, everything, prune
 from posefabric.space import SearchSpace
@@ -33,7 +32,7 @@ class Backbone:
     genotype: Genotype | None = None
     widths: tuple[int, ...] | None = None
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         described = [self.space is not None, self.genotype is not None]

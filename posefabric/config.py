@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from posefabric import documents
 from posefabric.architecture import Architecture
@@ -27,6 +25,7 @@ from posefabric.settings import (
     Settings,
     TrainSettings,
 )
+from posefabric.texts import parse_yaml, read_yaml
 
 
 class Config(Settings):
@@ -57,7 +56,7 @@ class Config(Settings):
 
 def read_config(path: Path, base: Config) -> Config:
     """A YAML file of the keys that differ from `base`."""
-    data = documents.read_yaml(path, code="bad-config")
+    data = read_yaml(path, code="bad-config")
     if not isinstance(data, Mapping):
         raise UserError("bad-config", f"{path} holds {type(data).__name__}", "a mapping of sections")
     return merge(base, data, str(path))
@@ -65,23 +64,27 @@ def read_config(path: Path, base: Config) -> Config:
 
 def override(base: Config, assignments: Sequence[str]) -> Config:
     """Apply `a.b=v` assignments; values are typed, and every unknown key is reported with a suggestion."""
+    changes: dict[str, Any] = {}
     for assignment in assignments:
         if "=" not in assignment:
             raise UserError("bad-config", f"--set {assignment}", "key.subkey=value")
-    try:
-        changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(assignments)), resolve=False)
-    except (OmegaConfBaseException, ValueError) as error:
-        raise UserError("bad-config", f"--set {' '.join(assignments)}: {error}", "key.subkey=value") from error
-    assert isinstance(changes, dict)
-    return merge(base, {str(key): value for key, value in changes.items()}, "--set")
+        changes = _merged(changes, _assigned(assignment))
+    return merge(base, changes, "--set")
+
+
+def _assigned(assignment: str) -> dict[str, Any]:
+    """`a.b=v` as nested data; the value is YAML."""
+    key, _, text = assignment.partition("=")
+    value = parse_yaml(text, code="bad-config", where=f"--set {assignment}") if text else None
+    for step in reversed(key.split(".")):
+        value = {step: value}
+    assert isinstance(value, dict)
+    return value
 
 
 def merge(base: Config, changes: Mapping[str, Any], where: str) -> Config:
     """`base` with the changed keys, checked as a whole."""
-    try:
-        return Config.model_validate(_merged(base.data_form(), changes))
-    except ValidationError as error:
-        raise UserError("bad-config", f"{where}: {documents.problems(error, Config)}") from error
+    return documents.from_data(Config, _merged(base.data_form(), changes), code="bad-config", where=where)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,20 +7,23 @@ its findings into one `UserError` that names every offending field by its dotted
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from posefabric.errors import UserError, suggestion
+from posefabric.texts import parse_json, read_text
 
 T = TypeVar("T")
 
-DEEPEST = 50
-"""No document of ours is nested so deep; what reads YAML breaks down at some thousands."""
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""How dataclasses that are read are read: unknown keys and numbers that are not finite are errors."""
 
+MOST_TOLD = 20
+"""So many problems of a document are told; who has more has another kind of document."""
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
@@ -41,11 +44,16 @@ def from_data(kind: type[T], data: Any, *, code: str, where: str) -> T:
         text = json.dumps(data)
     except (TypeError, ValueError) as error:
         raise UserError(code, f"{where} holds a value that JSON cannot express: {error}") from error
-    return from_json(kind, text, code=code, where=where)
+    return _checked(kind, text, code, where)
 
 
-def from_json(kind: type[T], text: str | bytes, *, code: str, where: str) -> T:
+def from_json(kind: type[T], text: str, *, code: str, where: str) -> T:
     """Check JSON text against a description's type. Raises `UserError(code)` listing every problem."""
+    parse_json(text, code=code, where=where)  # what pydantic lets pass: repeated keys, beyond all measure
+    return _checked(kind, text, code, where)
+
+
+def _checked(kind: type[T], text: str, code: str, where: str) -> T:
     try:
         value: T = _adapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
@@ -58,50 +66,10 @@ def read_json(kind: type[T], path: Path, *, code: str) -> T:
     return from_json(kind, read_text(path, code=code), code=code, where=str(path))
 
 
-def read_text(path: Path, *, code: str) -> str:
-    """The UTF-8 text of a file of the user's."""
-    if not path.is_file():
-        raise UserError("missing-file", f"{path} does not exist or is not a file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(code, f"{path} is not a text file: {error}", "UTF-8 text") from error
-
-
-def read_yaml(path: Path, *, code: str) -> Any:
-    """The plain data of a YAML file; `1e-3` is a number and a key given twice is an error."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    text = read_text(path, code=code)
-    try:
-        if _depth(yaml.parse(text)) > DEEPEST:
-            raise UserError(code, f"{path} is nested more than {DEEPEST} levels deep", "a YAML mapping")
-        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except AssertionError as error:  # OmegaConf's answer to a document that is one number
-        raise UserError(code, f"{path} holds a single value", "a YAML mapping") from error
-    except UserError:
-        raise
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise UserError(code, f"{path} is not YAML: {error}", "a YAML mapping") from error
-
-
-def _depth(events: Iterable[Any]) -> int:
-    """How deep the nodes of a YAML text lie in each other, up to `DEEPEST` and one more."""
-    depth = deepest = 0
-    for event in events:
-        depth += hasattr(event, "flow_style") or -type(event).__name__.endswith("EndEvent")
-        deepest = max(deepest, depth)
-        if deepest > DEEPEST:
-            break
-    return deepest
-
-
 def problems(error: ValidationError, kind: Any = None) -> str:
-    """Every finding of a validation, each as `dotted.path: what is wrong`, with suggestions for misspelt keys."""
+    """Findings of a validation, each as `dotted.path: what is wrong`, with suggestions for misspelt keys."""
     lines = []
-    for finding in error.errors(include_url=False):
+    for finding in error.errors(include_url=False)[:MOST_TOLD]:
         path = finding["loc"]
         if finding["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = _field_names(kind, path[:-1])
@@ -115,6 +83,8 @@ def problems(error: ValidationError, kind: Any = None) -> str:
             else f" (given {_short(finding['input'])})"
         )
         lines.append(f"{_dotted(path)}: {message}{given}" if path else f"{message}{given}")
+    if error.error_count() > MOST_TOLD:
+        lines.append(f"and {error.error_count() - MOST_TOLD:,} more")
     return "\n  ".join(["", *lines]) if len(lines) > 1 else lines[0]
 
 

@@ -144,9 +144,9 @@ class UserError(ValueError):
     """
 
     def __init__(self, code: str, given: str, allowed: str = "", todo: str = "") -> None:
-        self.code, self.given, self.allowed = code, given, allowed
-        self.todo = todo or CODES[code].cure
-        self.finding = f"{given}; allowed: {allowed}" if allowed else given
+        self.code, self.given, self.allowed = code, _printable(given), _printable(allowed)
+        self.todo = _printable(todo) or CODES[code].cure
+        self.finding = f"{self.given}; allowed: {self.allowed}" if allowed else self.given
         super().__init__(f"{self.finding}; to do: {self.todo} [{code}]")
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str]]:
@@ -157,10 +157,21 @@ class UserError(ValueError):
         return CODES[self.code].exit_code
 
 
+def _printable(text: str) -> str:
+    """Text that a terminal only shows: whatever else a file's names hold stands there as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"`, or an empty string when no known name is close."""
+    """`"; did you mean 'x'?"`, or an empty string when no known name is close.
+
+    A name with letters of other scripts, which may look the same, is spelt out.
+    """
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    spelt = "" if name.isascii() else f" (given is {name!a})"
+    return f"; did you mean '{close[0]}'?{spelt}" if close else ""
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:

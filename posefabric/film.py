@@ -10,9 +10,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import ConfigDict
-
 from posefabric import documents
+from posefabric.documents import STRICT
 from posefabric.genotype import CellChoice, Genotype
 from posefabric.runs import Run
 from posefabric.space import SHARED, ZERO
@@ -30,7 +29,7 @@ class KeptCell:
     inputs: tuple[str, ...]
     edges: tuple[tuple[str, ...], ...]
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
 
 Kept = Mapping[str, KeptCell]
@@ -51,7 +50,7 @@ class FabricFrame:
     widths: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     kept_widths: Mapping[str, int] = field(default_factory=dict)
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def edges(self, site: str) -> Edges:
         """The alphas of one cell."""
@@ -84,7 +83,7 @@ class Frame:
     macs: int | None = None
     budget: int | None = None
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def after(self, before: Frame) -> Frame:
         """The same with everything that has not changed since another frame."""

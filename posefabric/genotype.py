@@ -9,8 +9,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ConfigDict
-
+from posefabric.documents import STRICT
 from posefabric.errors import UserError, suggestion
 from posefabric.space import ZERO, SearchSpace, feature_name
 
@@ -28,7 +27,7 @@ class CellChoice:
     inputs: Mapping[str, float]
     edges: tuple[Mapping[str, float], ...]
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Genotype:
 
     cells: Mapping[str, CellChoice]
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
 
 def everything(space: SearchSpace) -> Genotype:

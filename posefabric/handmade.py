@@ -6,21 +6,20 @@ vectors, fusion, training and measuring are the same. No torch here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
-
 from posefabric import documents
 from posefabric.architecture import Activation, Architecture, check_features, check_input, check_parts, check_vectors
 from posefabric.backbone import STEM_STRIDE, Backbone
+from posefabric.documents import STRICT
 from posefabric.errors import unknown_name
 from posefabric.genotype import Genotype, bad_field
 from posefabric.skeletons import Partition, Skeleton
 from posefabric.space import SearchSpace
+from posefabric.texts import parse_json, read_text
 
 SCALES = (4, 8, 16, 32)
 """The strides of a backbone's maps."""
@@ -101,7 +100,7 @@ class HandMade:
     fusion: Literal["sum", "mean"] = "sum"
     format: Literal[1] = 1
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         kind = known_head(self.head)
@@ -184,16 +183,7 @@ def read_description(path: str | Path) -> Description:
     """Read an architecture file, or that of a run folder: of fabrics, or with a `head` in place of a `space`."""
     path = Path(path)
     file = path / "architecture.json" if path.is_dir() else path
-    text = documents.read_text(file, code="bad-architecture")
-    if _has_head(text):
-        return documents.from_json(HandMade, text, code="bad-architecture", where=str(file))
-    return documents.from_json(Architecture, text, code="bad-architecture", where=str(file))
-
-
-def _has_head(text: str) -> bool:
-    """Whether this is JSON of a hand-made net; what is no JSON at all is left to its reader."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(data, dict) and "head" in data and "space" not in data
+    data = parse_json(read_text(file, code="bad-architecture"), code="bad-architecture", where=str(file))
+    if isinstance(data, dict) and "head" in data and "space" not in data:
+        return documents.from_data(HandMade, data, code="bad-architecture", where=str(file))
+    return documents.from_data(Architecture, data, code="bad-architecture", where=str(file))

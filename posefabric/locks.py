@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from posefabric.errors import UserError
+from posefabric.texts import parse_json, read_text
 
 LOCK, OWNER = LOCK_FILES = (".lock", ".lock.json")
 
@@ -46,8 +47,9 @@ def hold(folder: Path) -> FileLock:
 def _holder(folder: Path) -> Mapping[str, Any]:
     """What the last holder said of itself; nothing where that cannot be read."""
     try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        file = folder / OWNER
+        owner = parse_json(read_text(file, code="bad-run"), code="bad-run", where=str(file))
+    except UserError:
         return {}
     return owner if isinstance(owner, dict) else {}
 

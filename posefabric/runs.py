@@ -31,8 +31,12 @@ from posefabric.config import Config
 from posefabric.errors import UserError
 from posefabric.handmade import Description, HandMade, read_description
 from posefabric.locks import LOCK_FILES, hold
+from posefabric.texts import parse_json, read_text
 
 FORMAT = 1
+
+LARGEST_LOG = 2**30
+"""Bytes of a JSONL file: those of a year's steps."""
 
 METRICS = "metrics.jsonl"
 
@@ -131,7 +135,8 @@ class Run:
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """Every logged row, in order; a last line that a crash cut short is none."""
         file = self.path / name
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+        text = read_text(file, code="bad-run", most=LARGEST_LOG) if file.exists() else ""
+        lines = text.splitlines(keepends=True)
         return [_object(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
     def cut_rows(self, step: int, name: str = METRICS) -> None:
@@ -264,18 +269,11 @@ def _decisive(record: dict[str, Any]) -> dict[str, Any]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """A JSON object of a run folder. Raises `UserError("bad-run")`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("bad-run", f"{path} cannot be read: {error}") from error
-    return _object(text, str(path))
+    return _object(read_text(path, code="bad-run"), str(path))
 
 
 def _object(text: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError("bad-run", f"{where} is not JSON: {error}") from error
+    value = parse_json(text, code="bad-run", where=where)
     if not isinstance(value, dict):
         raise UserError("bad-run", f"{where} holds a {type(value).__name__}", "a JSON object")
     return value

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict
-
 from posefabric import documents
+from posefabric.documents import STRICT
 from posefabric.errors import UserError, suggestion, unknown_name
+from posefabric.texts import read_yaml
 
 Partition = Mapping[str, tuple[str, ...]]
 """Part name -> names of its keypoints. Parts may share keypoints (P=8 does) and must cover all of them."""
@@ -39,7 +39,7 @@ class Skeleton:
     sigmas: tuple[float, ...] = ()
     partitions: Mapping[str, Partition] = field(default_factory=dict)
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         if not self.sigmas:
@@ -84,7 +84,7 @@ class Skeleton:
 
 def read_skeleton(path: str | Path) -> Skeleton:
     """Read a user's skeleton YAML: `keypoints`, and optionally `name mirror_pairs limbs sigmas partitions`."""
-    return skeleton_from_data(documents.read_yaml(Path(path), code="bad-skeleton"), where=str(path))
+    return skeleton_from_data(read_yaml(Path(path), code="bad-skeleton"), where=str(path))
 
 
 def skeleton_from_data(data: Any, where: str) -> Skeleton:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from pydantic import ConfigDict
-
+from posefabric.documents import STRICT
 from posefabric.errors import UserError
 
 ZERO = "zero"
@@ -90,7 +89,7 @@ class SearchSpace:
     width_multipliers: tuple[float, ...] = (1.0,)
     share_parts: bool = False
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         for name, value, least in (

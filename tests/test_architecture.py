@@ -130,11 +130,11 @@ MUTATIONS: dict[str, tuple[Callable[[Data], None], str]] = {
     ),
     "NaN weight": (
         lambda data: cell(data)["inputs"].update(same=math.nan),
-        r"genotypes\.all\.cells\.layer4_stride8\.inputs\.same is nan",
+        r"genotypes\.all\.cells\.layer4_stride8\.inputs\.same: Input should be a finite number",
     ),
     "infinite weight": (
         lambda data: cell(data)["edges"][0].update(skip_connect=math.inf),
-        r"layer4_stride8\.edges\.0\.skip_connect is inf",
+        r"layer4_stride8\.edges\.0\.skip_connect: Input should be a finite number",
     ),
     "weight as text": (
         lambda data: cell(data)["inputs"].update(same="1.0"),

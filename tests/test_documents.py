@@ -117,52 +117,8 @@ def test_files_are_named(tmp_path: Path) -> None:
         documents.read_json(Tree, file, code=CODE)
     assert caught.value.code == "missing-file"
     with pytest.raises(UserError, match="is not a file"):
-        documents.read_text(tmp_path, code=CODE)
+        documents.read_json(Tree, tmp_path, code=CODE)
     file.write_bytes(b"\xff")
     with pytest.raises(UserError, match="not a text file") as caught:
         documents.read_json(Tree, file, code=CODE)
     assert caught.value.code == CODE
-
-
-@pytest.mark.parametrize(
-    ("text", "data"),
-    [
-        ("", {}),
-        ("a: 1e-3", {"a": 0.001}),
-        ("a: 1e3", {"a": 1000.0}),
-        ("a: 'on'", {"a": "on"}),
-        ("a: ${b}", {"a": "${b}"}),
-        ("[1, {b: null}]", [1, {"b": None}]),
-        ("a: 2020-01-01", {"a": "2020-01-01"}),
-    ],
-)
-def test_yaml_is_plain_data(tmp_path: Path, text: str, data: Any) -> None:
-    file = tmp_path / "a.yaml"
-    file.write_text(text)
-    assert documents.read_yaml(file, code=CODE) == data
-
-
-@pytest.mark.parametrize(
-    "text", ["a: 1\na: 2", "a: [", "a: ${", "a: !!python/object:os.system {}", "5", "? [1]\n: 2", "a: \x00"]
-)
-def test_bad_yaml_is_refused(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "a.yaml"
-    file.write_text(text)
-    with pytest.raises(UserError, match=str(file)) as caught:
-        documents.read_yaml(file, code=CODE)
-    assert caught.value.code == CODE
-
-
-@pytest.mark.parametrize(
-    "text", ["a: " + "[" * 10**5 + "]" * 10**5, "a: " + "{b: " * 10**4 + "}" * 10**4, "- " * 10**4]
-)
-def test_a_yaml_file_nested_without_end_is_refused(text: str, tmp_path: Path) -> None:
-    """Composed, it took the process down."""
-    (tmp_path / "deep.yaml").write_text(text)
-    with pytest.raises(UserError, match="nested more than"):
-        documents.read_yaml(tmp_path / "deep.yaml", code=CODE)
-
-
-def test_lists_side_by_side_are_not_deep(tmp_path: Path) -> None:
-    (tmp_path / "wide.yaml").write_text("a: [" + "[1, {b: 2}], " * 200 + "]")
-    assert len(documents.read_yaml(tmp_path / "wide.yaml", code=CODE)["a"]) == 200

@@ -229,7 +229,7 @@ BAD = [
     ("keypoints: [nose, left_paw, right_paw, tail]", "keypoints: []", "keypoints is empty"),
     ("keypoints: [nose, left_paw, right_paw, tail]\n", "", "keypoints"),
     ("mirror_pairs:", "mirror_pair:", "mirror_pair: unknown key; did you mean 'mirror_pairs'?"),
-    ("name: cat", "name: cat\nname: dog", "is not YAML"),
+    ("name: cat", "name: cat\nname: dog", "has the key 'name' twice, line"),
     ("name: cat", "name: [cat", "is not YAML"),
     (CAT, "- nose\n- tail\n", "skeleton.yaml"),
     (CAT, "", "keypoints"),

@@ -21,6 +21,7 @@ from posefabric.errors import CODES, UserError
 from posefabric.progress import Progress
 from posefabric.settings import MAX_JSON
 from posefabric.skeletons import Skeleton, skeleton_from_data
+from posefabric.texts import read_yaml
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def check(data: Path, request: Request = Request()) -> list[Findings]:
 
 
 def _check_dataset(path: Path, request: Request) -> list[Findings]:
-    content = documents.read_yaml(path, code="bad-dataset")
+    content = read_yaml(path, code="bad-dataset")
     described = documents.from_data(DatasetFile, content, code="bad-dataset", where=str(path))
     findings = Findings(str(path))
     skeleton = _skeleton(findings, described.skeleton)

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
-
 from posefabric import documents
 from posefabric.config import Config
 from posefabric.data import coco
@@ -27,9 +25,11 @@ from posefabric.data.memory import InMemory
 from posefabric.data.records import People
 from posefabric.data.results import read_boxes
 from posefabric.data.synthetic import SyntheticPeople
+from posefabric.documents import STRICT
 from posefabric.errors import UserError, unknown_name
 from posefabric.settings import DataSettings
 from posefabric.skeletons import Skeleton, skeleton_from_data
+from posefabric.texts import read_yaml
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -50,7 +50,7 @@ class DatasetFile:
     category: str | None = None
     skeleton: Any = None
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         named = [name for name in SPLITS if getattr(self, name)]
@@ -193,7 +193,7 @@ def describe(data: str, where: Where = Where()) -> dict[str, Any]:
 
 
 def _read(path: Path) -> DatasetFile:
-    data = documents.read_yaml(path, code="bad-dataset")
+    data = read_yaml(path, code="bad-dataset")
     return documents.from_data(DatasetFile, data, code="bad-dataset", where=str(path))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from posefabric.settings import Count, Settings
+from posefabric.settings import Count, Settings, Text
 
 
 class Arm(Settings):
@@ -18,7 +18,7 @@ class Arm(Settings):
     `parts`, `vector_dim`, `activation` and `fusion` are short for `set: [model.parts=..., ...]`.
     """
 
-    parts: str | None = None
+    parts: Text | None = None
     vector_dim: Count | None = None
     activation: str | None = None
     fusion: str | None = None

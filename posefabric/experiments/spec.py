@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from posefabric import documents
 from posefabric.budget import checked_macs
@@ -19,7 +19,8 @@ from posefabric.errors import UserError, suggestion, unknown_name
 from posefabric.evaluation.persons import METRICS
 from posefabric.experiments.kinds import AnyArm, Arm, Grid, Random, Searched, Shared
 from posefabric.recipes import recipe
-from posefabric.settings import Count, Settings
+from posefabric.settings import Count, Settings, Text
+from posefabric.texts import read_yaml
 
 PRIMARY = (("A", "B"), ("A", "C"), ("A", "D"), ("A", "E"), ("A", "F"))
 """The contrasts that are named unless a specification names its own, where it has these arms."""
@@ -45,18 +46,18 @@ class Spec(Settings):
     """
 
     arms: Annotated[Mapping[str, AnyArm], Field(min_length=1)]
-    budget: Annotated[str, AfterValidator(checked_macs)]
+    budget: Annotated[Text, AfterValidator(checked_macs)]
     data: str
     recipe: str = "base"
     set: tuple[str, ...] = ()
     images: Path | None = None
-    category: str | None = None
+    category: Text | None = None
     seeds: Annotated[Seeds, Field(min_length=1)] = (0, 1, 2)
     train_seeds: Annotated[Seeds, Field(min_length=1)] = (0,)
     contrasts: tuple[tuple[str, str], ...] | None = None
     metric: str | None = None
     split: Literal["val", "test"] = "val"
-    name: str = "experiment"
+    name: Text = "experiment"
     storage: str | None = None
     heartbeat_s: Count = 30
     grace_s: Count = 120
@@ -155,13 +156,10 @@ class Spec(Settings):
 
 def read_spec(path: Path) -> Spec:
     """Read a specification. Raises `UserError("bad-config")` that lists every problem."""
-    data = documents.read_yaml(path, code="bad-config")
+    data = read_yaml(path, code="bad-config")
     if not isinstance(data, Mapping):
         raise UserError("bad-config", f"{path} holds {type(data).__name__}", "a mapping; see docs/experiments.md")
-    try:
-        spec = Spec.model_validate({"name": path.stem, **data})
-    except ValidationError as error:
-        raise UserError("bad-config", f"{path}: {documents.problems(error, Spec)}") from error
+    spec = documents.from_data(Spec, {"name": path.stem, **data}, code="bad-config", where=str(path))
     return spec.model_copy(
         update={
             "data": spec.data if Path(spec.data).suffix == "" else str((path.parent / spec.data).resolve()),

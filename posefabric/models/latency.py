@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from posefabric import documents
 from posefabric.architecture import Architecture
 from posefabric.backbone import BACKBONE, FABRIC, STEM_STRIDE, Backbone
+from posefabric.documents import STRICT
 from posefabric.errors import UserError
 from posefabric.genotype import CellChoice, live_nodes
 from posefabric.models.backbones import FabricBackbone, build_backbone
@@ -52,7 +52,7 @@ class LatencyTable:
     nanoseconds: Mapping[str, int]
     format: Literal[1] = 1
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         for key, value in self.nanoseconds.items():

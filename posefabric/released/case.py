@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
 from torch import Tensor
 
 from posefabric import documents
 from posefabric.architecture import supernet
 from posefabric.backbone import fabric_backbone
+from posefabric.documents import STRICT
 from posefabric.errors import UserError, unknown_name
 from posefabric.released.names import THEIR_MPII_KEYPOINTS, THEIR_OPERATIONS, Naming
 from posefabric.released.reading import Imported, read_net
@@ -33,7 +33,7 @@ class FabricCase:
     drop_first: int | None = None
     share_operations: bool = True
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def space(self) -> SearchSpace:
         for name in self.operations:
@@ -66,7 +66,7 @@ class Case:
     input_shape: tuple[int, int, int, int]
     mode: str
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     @property
     def keypoints(self) -> tuple[str, ...]:

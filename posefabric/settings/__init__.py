@@ -9,7 +9,7 @@ from posefabric.settings.data import (
     DecodeMethod,
     EvaluationSettings,
 )
-from posefabric.settings.fields import Count, NotNegative, Positive, Settings, Share
+from posefabric.settings.fields import Count, NotNegative, Positive, Settings, Share, Text
 from posefabric.settings.learning import STRATEGY_NAMES, Optimization, SearchSettings, TrainSettings
 from posefabric.settings.model import BackboneSettings, FabricSettings, ModelSettings
 
@@ -32,5 +32,6 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "Share",
+    "Text",
     "TrainSettings",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from posefabric.documents import STRICT
 from posefabric.settings.fields import Count, NotNegative, Positive, Settings, Share
 
 DecodeMethod = Literal["dark", "soft-argmax", "quarter", "argmax"]
@@ -39,7 +40,7 @@ class Augmentation:
     cutout_probability: Share = 0.2
     cutout_size: Share = 0.3
 
-    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = STRICT
 
 
 class DataSettings(Settings):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from posefabric.budget import budget_macs, budget_nanoseconds, checked_budget, is_time
 from posefabric.errors import UserError
-from posefabric.settings.fields import Count, NotNegative, Positive, Settings, Share
+from posefabric.settings.fields import Count, NotNegative, Positive, Settings, Share, Text
 
 STRATEGY_NAMES = (
     "sync",
@@ -107,7 +107,7 @@ class SearchSettings(Optimization):
     derive: str = "threshold"
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_inputs: Count = 2
-    budget: Annotated[str, AfterValidator(checked_budget)] | None = None
+    budget: Annotated[Text, AfterValidator(checked_budget)] | None = None
     widen: bool = True
     budget_shares: Literal["global", "equal"] = "global"
     latency_table: Path | None = None

@@ -11,7 +11,7 @@ from posefabric.architecture import Activation, Architecture, supernet
 from posefabric.backbone import FABRIC, FABRIC_SPACES, Backbone, fabric_backbone
 from posefabric.errors import UserError
 from posefabric.handmade import HandMade
-from posefabric.settings.fields import Count, Positive, Settings
+from posefabric.settings.fields import Count, Positive, Settings, Text
 from posefabric.skeletons import Skeleton
 from posefabric.space import BACKBONE_OPERATIONS, HEAD_OPERATIONS, SearchSpace
 
@@ -87,7 +87,7 @@ class BackboneSettings(Settings):
 class ModelSettings(Settings):
     """The net. `parts` names a partition of the data's skeleton; `input_hw` is the crop in pixels."""
 
-    parts: str = "3"
+    parts: Text = "3"
     input_hw: tuple[Count, Count] = (256, 256)
     fabric: FabricSettings = FabricSettings()
     vector_dim: Count = 8

@@ -13,10 +13,10 @@ from importlib import resources
 from typing import Literal, get_args
 
 import numpy as np
-from pydantic import ConfigDict
 
 from posefabric import documents
 from posefabric.architecture import Architecture
+from posefabric.documents import STRICT
 from posefabric.errors import UserError, unknown_name
 from posefabric.evaluation.statistics import Interval, rank_correlation
 from posefabric.tabular.cut import architectures, cut_supernet, name_of
@@ -44,7 +44,7 @@ class Trained:
     curve: tuple[float, ...]
     seconds: float
 
-    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Row:
     parameters: int
     seeds: tuple[Trained, ...]
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TabularBenchmark:
     rows: Mapping[str, Row]
     format: Literal[1] = 1
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         wanted, counts = architectures().keys(), {len(row.seeds) for row in self.rows.values()}
@@ -77,7 +77,7 @@ class TabularBenchmark:
     @functools.cache
     def shipped() -> TabularBenchmark:
         """The table that comes with the package."""
-        text = resources.files(__package__).joinpath(FILE).read_bytes()
+        text = resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8")
         return documents.from_json(TabularBenchmark, text, code="bad-value", where=FILE)
 
     @property
