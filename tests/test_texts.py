@@ -18,10 +18,12 @@ from posefabric.texts import parse_json, parse_yaml, read_text, read_yaml
 
 CODE = "bad-config"
 
-scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(max_size=8)
+letters = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"], exclude_characters="\x7f"), max_size=8)
+scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | letters
 documents = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(letters, inner, max_size=4)
 )
+"""What JSON can say; DEL, and letters beyond 16 bits, it writes as YAML does not."""
 
 
 def of_yaml(text: str) -> Any:
@@ -39,9 +41,7 @@ def test_json_gives_back_what_python_wrote(data: Any) -> None:
 
 @given(documents)
 def test_json_is_yaml(data: Any) -> None:
-    """What other tools write as JSON reads the same; DEL and the like YAML wants escaped, as `json` does."""
-    found = of_yaml(json.dumps(data))
-    assert json.dumps(found) == json.dumps(data)
+    assert of_yaml(json.dumps(data)) == data
 
 
 @pytest.mark.parametrize(
@@ -96,24 +96,7 @@ NUMBERS = {
 """What is no text, by YAML 1.2."""
 
 TEXTS = (
-    *(
-        "1e",
-        "e3",
-        "1e3.5",
-        "1-3",
-        "--1",
-        "1.2.3",
-        "1,5",
-        "5%",
-        "150M",
-        "1.2G",
-        "12ms",
-        "0x",
-        "inf",
-        "nan",
-        "none",
-        "NaN",
-    ),
+    *("1e", "e3", "1e3.5", "1-3", "--1", "1.2.3", "1,5", "5%", "150M", "1.2G", "12ms", "0x", "inf", "nan", "NaN"),
     *("tRue", "truely", "nullable", "y", "n", "onset", "off-line", "nobody", "yes please", "a:b", "2020-01-01", "v1.0"),
 )
 """What looks like something else and is a text to everybody."""
@@ -140,11 +123,10 @@ def test_a_text_stays_one(text: str) -> None:
 @pytest.mark.parametrize("text", AMBIGUOUS)
 def test_what_programs_read_differently_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(f"backbone:\n  name: {text}\n")
-    with pytest.raises(
-        UserError, match=f"'{text}', which programs read differently, line 2, column 9; allowed: .* quotes"
-    ):
+    found = f"'{text}', which programs read differently"
+    with pytest.raises(UserError, match=f"{found}, line 2, column 9; allowed: .* in quotes"):
         read_config(tmp_path / "run.yaml", Config())
-    with pytest.raises(UserError, match=f"--set backbone.name={text} has '{text}', which programs read differently"):
+    with pytest.raises(UserError, match=f"--set backbone.name={text} has {found}"):
         override(Config(), [f"backbone.name={text}"])
     assert of_yaml(f"a: '{text}'") == {"a": text}
 
