@@ -21,6 +21,10 @@ Activation = Literal["squash", "sigmoid", "linear"]
 """How a vector becomes a score."""
 
 
+WIDEST, LARGEST_CROP = 65536, 16384
+"""Channels of a map, and pixels of a side, beyond which an architecture is a mistake or wants to fill the memory."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A whole pose network as data.
@@ -189,8 +193,8 @@ def _equal_shares(space: SearchSpace, genotype: Genotype) -> dict[int, tuple[flo
 
 
 def _check_widths(space: SearchSpace, widths: tuple[int, ...], where: str) -> None:
-    if len(widths) != len(space.strides) or min(widths) < 1:
-        raise bad_field(where, f"is {widths}", f"{len(space.strides)} numbers of at least 1")
+    if len(widths) != len(space.strides) or min(widths) < 1 or max(widths) > WIDEST:
+        raise bad_field(where, f"is {widths}", f"{len(space.strides)} numbers from 1 to {WIDEST}")
 
 
 def _check_shares(architecture: Architecture) -> None:
@@ -246,13 +250,13 @@ def check_features(backbone: Backbone, wanted: tuple[int, ...]) -> None:
 
 def check_input(input_hw: tuple[int, int], coarsest: int) -> None:
     """A crop's sides are multiples of the coarsest stride."""
-    if any(size < coarsest or size % coarsest for size in input_hw):
-        raise bad_field("input_hw", f"is {input_hw}", f"multiples of {coarsest}")
+    if any(not coarsest <= size <= LARGEST_CROP or size % coarsest for size in input_hw):
+        raise bad_field("input_hw", f"is {input_hw}", f"multiples of {coarsest} up to {LARGEST_CROP}")
 
 
 def check_vectors(vector_dim: int, activation: str) -> None:
     """Vectors have a dimension, and exactly one where they are the heatmap itself."""
-    if vector_dim < 1:
-        raise bad_field("vector_dim", f"is {vector_dim}", "at least 1")
+    if not 1 <= vector_dim <= WIDEST:
+        raise bad_field("vector_dim", f"is {vector_dim}", f"1 to {WIDEST}")
     if activation != "squash" and vector_dim != 1:
         raise bad_field("vector_dim", f"is {vector_dim} with activation '{activation}'", "1")

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from posefabric import documents
 from posefabric.errors import UserError
 from posefabric.runs import FORMAT, make_folder, not_written, read_record, sync_folder, to_text, write_atomic
+from posefabric.texts import file_digest, open_file, parse_json
 
 logger = logging.getLogger(__name__)
+
+LARGEST_HEADER = 8 * 2**20
+"""Bytes of the header of a safetensors file: those of some 50,000 tensors."""
 
 KEPT = 3
 """How many checkpoints stay on disk."""
@@ -53,12 +59,24 @@ def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU. Raises `UserError` for a missing or damaged one."""
-    if not path.is_file():
-        raise UserError("missing-file", f"{path} does not exist")
+    _check_header(path)
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise UserError("bad-weights", f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a safetensors header that is beyond all measure, or gives a name twice, which its reader lets pass."""
+    with open_file(path, code="bad-weights") as file:
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if length > LARGEST_HEADER:
+            found = f"{path} is not a whole safetensors file: its header claims {length:,} bytes"
+            raise UserError("bad-weights", found, f"at most {LARGEST_HEADER:,}")
+        header = file.read(length)
+    if len(header) < length or not header.startswith(b"{"):
+        raise UserError("bad-weights", f"{path} is not a whole safetensors file: it has no header", "a header of JSON")
+    parse_json(header.decode("utf-8", "replace"), code="bad-weights", where=f"the header of {path}")
 
 
 def save_checkpoint(run: Path, step: int, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -114,7 +132,11 @@ def read_checkpoint(run: Path, step: int, config: Any = None) -> dict[str, Any] 
     if problem := _problem(folder, step, config):
         logger.warning("%s %s and is passed over", folder, problem)
         return None
-    state: dict[str, Any] = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
+    try:
+        state: dict[str, Any] = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        logger.warning("%s holds no state (%s) and is passed over", folder, error)
+        return None
     return state
 
 
@@ -134,8 +156,8 @@ def mark_best(run: Path, found: Best) -> None:
 def best(run: Path) -> Best | None:
     """What `mark_best` marked last and is still there."""
     try:
-        marked = Best(**read_record(run / FOLDER / BEST))
-    except (UserError, TypeError):
+        marked = documents.from_data(Best, read_record(run / FOLDER / BEST), code="bad-run", where=BEST)
+    except UserError:
         return None
     return marked if marked.step in _steps(run / FOLDER) else None
 
@@ -163,9 +185,9 @@ def _problem(folder: Path, step: int, config: Any = None) -> str:
         manifest = read_record(folder / MANIFEST)
         if manifest.pop("digest", None) != _digest(to_text(manifest).encode()):
             return "is damaged"
-        if manifest["format"] != FORMAT:
-            return f"has format {manifest['format']}, this version reads {FORMAT}"
-        if manifest["step"] != step or manifest["sha256"] != _digests(folder):
+        if manifest.get("format") != FORMAT:
+            return f"has format {manifest.get('format')}, this version reads {FORMAT}"
+        if manifest.get("step") != step or manifest.get("sha256") != _digests(folder):
             return "is damaged"
     except (OSError, UserError) as error:
         return f"cannot be read ({error.finding if isinstance(error, UserError) else error.strerror})"
@@ -173,7 +195,7 @@ def _problem(folder: Path, step: int, config: Any = None) -> str:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: _digest((folder / name).read_bytes()) for name in (TREE, TENSORS)}
+    return {name: file_digest(folder / name, code="bad-run") for name in (TREE, TENSORS)}
 
 
 def _digest(content: bytes) -> str:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 from posefabric import documents
-from posefabric.architecture import Activation, Architecture, check_features, check_input, check_parts, check_vectors
+from posefabric.architecture import (
+    WIDEST,
+    Activation,
+    Architecture,
+    check_features,
+    check_input,
+    check_parts,
+    check_vectors,
+)
 from posefabric.backbone import STEM_STRIDE, Backbone
 from posefabric.documents import STRICT
 from posefabric.errors import unknown_name
@@ -108,9 +116,9 @@ class HandMade:
         if set(self.widths) != set(self.partition):
             raise bad_field("widths", f"has the parts {sorted(self.widths)}", f"{sorted(self.partition)}")
         for part, numbers in self.widths.items():
-            if not kind.fewest <= len(numbers) <= kind.most or min(numbers) < 1:
+            if not kind.fewest <= len(numbers) <= kind.most or not 1 <= min(numbers) <= max(numbers) <= WIDEST:
                 amount = f"{kind.fewest}" if kind.fewest == kind.most else f"{kind.fewest} to {kind.most}"
-                raise bad_field(f"widths.{part}", f"is {numbers}", f"{amount} numbers of at least 1")
+                raise bad_field(f"widths.{part}", f"is {numbers}", f"{amount} numbers from 1 to {WIDEST}")
         check_features(self.backbone, self.feature_strides)
         check_input(self.input_hw, self._coarsest)
         check_vectors(self.vector_dim, self.activation)

@@ -203,8 +203,8 @@ def inherit(net: Net, state: Mapping[str, Tensor], *, widen: bool = False) -> tu
 
     A fabric that is narrower takes the leading channels. One that is wider is an error, or with `widen` its further
     channels stay as they are, and a lateral convolution that was none passes on what it reads; the names of the tensors
-    that have more channels are returned. Raises `UserError("bad-weights")` naming the first tensor that is missing or
-    has another shape.
+    that have more channels are returned. Raises `UserError("bad-weights")` naming the first tensor that is missing,
+    has another shape, other numbers, or some that are not finite.
     """
     inherited, widened = net.state_dict(), []
     if widen:
@@ -218,6 +218,10 @@ def inherit(net: Net, state: Mapping[str, Tensor], *, widen: bool = False) -> tu
         if given.ndim != tensor.ndim or not set(changed) <= set(axes) or (wider and not widen):
             found = f"{name} has the shape {tuple(given.shape)}"
             raise UserError("bad-weights", found, f"{tuple(tensor.shape)}, that of the architecture")
+        if given.is_floating_point() != tensor.is_floating_point():
+            raise UserError("bad-weights", f"{name} holds numbers of {given.dtype}", f"{tensor.dtype}")
+        if not given.isfinite().all():
+            raise UserError("bad-weights", f"{name} holds numbers that are not finite", "finite weights")
         leading = tuple(slice(min(sizes)) for sizes in zip(given.shape, tensor.shape, strict=True))
         inherited[name] = tensor.clone()
         inherited[name][leading] = given[leading]

@@ -2,8 +2,7 @@
 
 `run.json` says what was run and on what; `metrics.jsonl` holds one object per logged step, `search.jsonl` the film of a
 search (`posefabric.film`); `architecture.json` and `weights.safetensors` hold neither times nor paths; `checkpoints/`
-holds what a resume needs (`posefabric.checkpoints`).
-No torch here.
+holds what a resume needs (`posefabric.checkpoints`). No torch here.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -19,11 +17,13 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock
+from pydantic import Field
 
 from posefabric import documents
 from posefabric.architecture import Architecture
@@ -31,12 +31,9 @@ from posefabric.config import Config
 from posefabric.errors import UserError
 from posefabric.handmade import Description, HandMade, read_description
 from posefabric.locks import LOCK_FILES, hold
-from posefabric.texts import parse_json, read_text
+from posefabric.texts import LARGEST_LOG, file_digest, parse_json, read_text
 
 FORMAT = 1
-
-LARGEST_LOG = 2**30
-"""Bytes of a JSONL file: those of a year's steps."""
 
 METRICS = "metrics.jsonl"
 
@@ -59,6 +56,23 @@ SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
 
 
+@dataclass(frozen=True)
+class Record:
+    """The types of what `run.json` holds and others rely on; there may be more."""
+
+    format: Literal[1]
+    command: str
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    state: Literal["running", "finished"] = "running"
+    place: Mapping[str, str | None] | None = None
+    sha256: Mapping[str, str] | None = None
+    derived: Annotated[str, Field(pattern=r"^[\w.+%-]+$")] | None = None
+    skipped_images: Sequence[str] = ()
+    visible_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    rollbacks: Sequence[Mapping[str, Any]] = ()
+
+
 class Run:
     """An open run folder."""
 
@@ -67,6 +81,7 @@ class Run:
         if not (path / "run.json").is_file():
             raise UserError("bad-run", f"{path} has no run.json", "a folder written by posefabric")
         self.record: dict[str, Any] = read_record(path / "run.json")
+        documents.from_data(Record, self.record, code="bad-run", where=str(path / "run.json"))
 
     @staticmethod
     def start(path: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:
@@ -116,7 +131,7 @@ class Run:
     def seal(self) -> None:
         """Note the digests of what can be told by them later; whoever changes one of these files seals anew."""
         files = [self.path / name for name in ("architecture.json", "weights.safetensors")]
-        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+        digests = {file.name: file_digest(file, code="bad-run") for file in files if file.is_file()}
         self.note(**{SEALED: digests})
 
     def finish(self) -> None:
@@ -137,7 +152,7 @@ class Run:
         file = self.path / name
         text = read_text(file, code="bad-run", most=LARGEST_LOG) if file.exists() else ""
         lines = text.splitlines(keepends=True)
-        return [_object(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
+        return [_row(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
     def cut_rows(self, step: int, name: str = METRICS) -> None:
         """Forget rows logged after a checkpoint's step."""
@@ -270,6 +285,13 @@ def _decisive(record: dict[str, Any]) -> dict[str, Any]:
 def read_record(path: Path) -> dict[str, Any]:
     """A JSON object of a run folder. Raises `UserError("bad-run")`."""
     return _object(read_text(path, code="bad-run"), str(path))
+
+
+def _row(text: str, where: str) -> dict[str, Any]:
+    row = _object(text, where)
+    if type(row.get("step")) is not int:
+        raise UserError("bad-run", f"{where} has no step", "a number of steps in every row")
+    return row
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

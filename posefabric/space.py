@@ -31,6 +31,11 @@ SLOTS: tuple[Slot, ...] = ("same", "finer", "coarser", "feature")
 """The inputs of a cell in the order of its betas (section III-B, equation 2); the last is ours (`entries`)."""
 
 
+MOST = {"num_layers": 64, "base_channels": 1024, "num_nodes": 16, "partial_channels": 1024}
+COARSEST = 1024
+"""Beyond these no lattice is laid out: a file that asks for more is a mistake, or wants to fill the memory."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One input of a cell: the slot it fills, the map it reads (a site's name or `feature<stride>`), its stride."""
@@ -92,14 +97,9 @@ class SearchSpace:
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("num_layers", self.num_layers, 1),
-            ("base_channels", self.base_channels, 1),
-            ("num_nodes", self.num_nodes, 1),
-            ("partial_channels", self.partial_channels, 1),
-        ):
-            if value < least:
-                raise UserError("bad-space", f"{name} is {value}", f"at least {least}")
+        for name, most in MOST.items():
+            if not 1 <= (value := getattr(self, name)) <= most:
+                raise UserError("bad-space", f"{name} is {value}", f"1 to {most}")
         if not 0 <= self.first_layer < self.last_layer <= self.num_layers:
             raise UserError(
                 "bad-space",
@@ -107,8 +107,9 @@ class SearchSpace:
                 "0 <= first_layer < last_layer <= num_layers",
             )
         doubled = tuple(self.strides[0] * 2**scale for scale in range(len(self.strides)))
-        if not self.strides or self.strides[0] < 1 or self.strides != doubled:
-            raise UserError("bad-space", f"strides are {self.strides}", "at least 1, each twice the one before")
+        if not self.strides or self.strides[0] < 1 or self.strides != doubled or self.strides[-1] > COARSEST:
+            allowed = f"1 to {COARSEST}, each twice the one before"
+            raise UserError("bad-space", f"strides are {self.strides}", allowed)
         if len(set(self.operations)) != len(self.operations) or set(self.operations) <= {ZERO}:
             raise UserError(
                 "bad-space",

@@ -8,6 +8,7 @@ references, keys given twice and ambiguous scalars are errors. `docs/files.md` t
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -22,6 +23,9 @@ from posefabric.errors import UserError
 
 LARGEST, LARGEST_YAML = 32 * 2**20, 2**20
 """Bytes of a JSON and of a YAML document."""
+
+LARGEST_LOG = 2**30
+"""Bytes of a JSONL file: those of a year's steps."""
 
 MOST_NODES, MOST_YAML_NODES = 500_000, 20_000
 """Values that they may hold; the state of a large search has a tenth of it."""
@@ -50,6 +54,12 @@ def open_file(path: Path, *, code: str) -> io.FileIO:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise UserError(code, f"{path} cannot be read: {error.strerror}", "a file that you may read") from error
         raise UserError("missing-file", f"{path} does not exist or is not a file") from error
+
+
+def file_digest(path: Path, *, code: str) -> str:
+    """SHA-256 of a file of any size."""
+    with open_file(path, code=code) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, *, code: str, most: int = LARGEST) -> str:

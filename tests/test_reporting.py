@@ -60,7 +60,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str, *without: str) -> Path:
         run = tmp_path / name
         run.mkdir()
-        about = {"command": ["posefabric", "train", EVIL], "config": {"optimizer": {"lr": 1e-3, EVIL: EVIL}}}
+        about = {"format": 1, "command": f"train {EVIL}", "config": {"optimizer": {"lr": 1e-3, EVIL: EVIL}}, "data": {}}
         rows = [{"step": s, "split": "train", "loss": 1.0 / (s + 1)} for s in range(3)]
         net = supernet(COCO17, COCO17.partition("3"), Backbone("mobilenetv2_100"), SearchSpace.head(4), (64, 64))
         files = {
@@ -161,7 +161,7 @@ def test_what_is_missing_is_noted_and_the_rest_is_shown(make_run: Callable[..., 
 
 def test_a_run_of_run_json_alone_still_gives_a_report(make_run: Callable[..., Path]) -> None:
     run = make_run("bare", *FILES)
-    (run / "run.json").write_text("{}")
+    (run / "run.json").write_text('{"format": 1, "command": "train", "config": {}, "data": {}}')
     _, page = page_of(run)
     assert all(note in " ".join(page.words) for note in FILES.values())
 

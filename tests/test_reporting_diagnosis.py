@@ -36,7 +36,7 @@ def some_diagnosis(labelled: bool = True) -> dict[str, Any]:
 
 def run_with(folder: Path, diagnosis: Any) -> Path:
     folder.mkdir()
-    (folder / "run.json").write_text("{}")
+    (folder / "run.json").write_text('{"format": 1, "command": "train", "config": {}, "data": {}}')
     if diagnosis is not None:
         (folder / "diagnosis.json").write_text(json.dumps(diagnosis))
     return folder

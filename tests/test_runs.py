@@ -18,6 +18,7 @@ from posefabric.runs import Run, git_state, make_folder, next_output, write_atom
 
 CONFIG = small_config().data_form()
 DATA = {"name": "synthetic"}
+RECORD: dict[str, Any] = {"format": 1, "command": "train", "config": CONFIG, "data": DATA}
 
 
 def begun(path: Path, config: dict[str, Any] = CONFIG) -> Run:
@@ -123,11 +124,45 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     assert caught.value.code == "bad-run"
 
 
-@pytest.mark.parametrize("record", [{}, {"config": None}, {"config": {"sed": 1}}, {"config": {"seed": "one"}}])
-def test_a_damaged_configuration_is_named(tmp_path: Path, record: dict[str, Any]) -> None:
-    (tmp_path / "run.json").write_text(json.dumps(record))
+@pytest.mark.parametrize("config", [None, {"sed": 1}, {"seed": "one"}, {"seed": True}])
+def test_a_damaged_configuration_is_named(tmp_path: Path, config: Any) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(RECORD | {"config": config}))
     with pytest.raises(UserError, match=r"run\.json: config") as caught:
         _ = Run(tmp_path).config
+    assert caught.value.code == "bad-run"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"format": 2}, "format: Input should be 1 (given 2)"),
+        ({"command": ["rm"]}, "command: Input should be a valid string"),
+        ({"data": "synthetic"}, "data: Input should be"),
+        ({"place": {"data": 1}}, "place.data: Input should be a valid string"),
+        ({"derived": "../../../x"}, "derived: String should match pattern"),
+        ({"derived": "a/b"}, "derived: String should match pattern"),
+        ({"sha256": []}, "sha256: Input should be"),
+        ({"visible_threshold": "all"}, "visible_threshold: Input should be a valid number"),
+        ({"state": "done"}, "state: Input should be 'running' or 'finished'"),
+    ],
+)
+def test_what_others_rely_on_has_its_type(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(RECORD))
+    assert Run(tmp_path).record == RECORD
+    (tmp_path / "run.json").write_text(json.dumps(RECORD | change))
+    with pytest.raises(UserError) as caught:
+        Run(tmp_path)
+    assert caught.value.code == "bad-run"
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ["{}", '{"step": "1"}', '{"step": true}', "1", '{"step": 1, "step": 2}'])
+def test_a_row_has_a_step(row: str, tmp_path: Path) -> None:
+    run = begun(tmp_path / "run")
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write(row + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2") as caught:
+        run.rows()
     assert caught.value.code == "bad-run"
 
 

@@ -5,7 +5,6 @@ Nothing is changed. Each finding names the file, what was found, what should be,
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -24,6 +23,7 @@ from posefabric.models.folding import folded
 from posefabric.models.net import PoseNet
 from posefabric.predictor import load
 from posefabric.runs import SEALED, Run
+from posefabric.texts import file_digest
 
 PARITY = 1e-4
 """How far the heatmaps of a net and of the same without its norms may differ."""
@@ -90,7 +90,7 @@ def _seals(run: Run) -> Iterator[Finding]:
         file = run.path / name
         if not file.is_file():
             yield Finding(name, "missing", False, "Repeat the run, or restore the file.")
-        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        elif file_digest(file, code="bad-run") != digest:
             yield Finding(
                 name,
                 "not the file that the run left (SHA-256 differs)",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from posefabric.architecture import Architecture
 from posefabric.backbone import BACKBONE
@@ -30,6 +32,9 @@ from posefabric.models.mixing import (
 )
 from posefabric.models.slimming import Shares, WidthMasks, slim
 from posefabric.space import SearchSpace, feature_name
+
+MOST_PARAMETERS = 10**9
+"""The largest nets of the field have a tenth of it."""
 
 
 class PartNet(nn.Module):
@@ -166,8 +171,31 @@ def build_part(described: Description, part: str, feature_channels: Mapping[int,
 
 
 def build(described: Description) -> Net:
-    """The net that a description is of, with random weights and fixed multipliers."""
-    return HandMadeNet(described) if isinstance(described, HandMade) else PoseNet(described)
+    """The net that a description is of, with random weights and fixed multipliers.
+
+    One of more than `MOST_PARAMETERS` raises `UserError("bad-architecture")` before they are allocated.
+    """
+    with _counted_parameters():
+        return HandMadeNet(described) if isinstance(described, HandMade) else PoseNet(described)
+
+
+@contextmanager
+def _counted_parameters() -> Iterator[None]:
+    """Count what is built inside, and stop where no machine would hold it."""
+    total = 0
+
+    def add(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal total
+        total += parameter.numel()
+        if total > MOST_PARAMETERS:
+            found = f"a net of more than {MOST_PARAMETERS:,} parameters"
+            raise UserError("bad-architecture", found, "smaller widths, or fewer cells")
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def fixed_mixings(described: Description) -> dict[str, Mixing]:

@@ -28,7 +28,7 @@ ROOM = 4 * 2**30
 class Outcome:
     """How a reading ended: `code` is that of the `UserError`, "" where there was none, or what else happened.
 
-    `seconds` it took, by `grown` bytes the process grew at its peak.
+    `seconds` of the processor it took; by `grown` bytes the process grew at its peak.
     """
 
     code: str
@@ -62,7 +62,7 @@ def _report(pipe: int, read: Callable[[], Any]) -> None:
     try:
         pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115  the process ends at once
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM,) * 2)
-        before, start = _peak(), time.monotonic()
+        before, start = _peak(), time.process_time()
         code, message = "", ""
         try:
             read()
@@ -70,7 +70,7 @@ def _report(pipe: int, read: Callable[[], Any]) -> None:
             code, message = error.code, str(error)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is told
             code, message = type(error).__name__, "".join(traceback.format_exception(error))[-2000:]
-        found = Outcome(code, message, time.monotonic() - start, _peak() - before)
+        found = Outcome(code, message, time.process_time() - start, _peak() - before)
         os.write(pipe, json.dumps(found.__dict__).encode())
     finally:
         os._exit(0)

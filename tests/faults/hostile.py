@@ -83,7 +83,7 @@ STRINGS = (
     "'" * 100,
     "\\" * 100,
     "9" * 5000,
-    "x" * MILLION,
+    "x" * 100_000,
 )
 """Sixty and more texts to put where a name belongs: code, paths, templates, look-alikes, what terminals obey."""
 
@@ -160,7 +160,7 @@ JSON: dict[str, Text] = {
     "nine hundred lists": lambda canary: '{"format": ' + "[" * 900 + "]" * 900 + "}",
     "a million numbers": lambda canary: '{"format": [' + "1," * MILLION + "1]}",
     "a million lists": lambda canary: "[" + "[]," * MILLION + "1]",
-    "a million keys": lambda canary: json.dumps({str(i): 1 for i in range(MILLION)}),
+    "a million keys": lambda canary: "{" + ",".join([f'"{i}":1' for i in range(MILLION)]) + "}",
     "a text of 10 MB": lambda canary: json.dumps({"format": "x" * 10 * MILLION}),
     "a key of 10 MB": lambda canary: json.dumps({"x" * 10 * MILLION: 1}),
     "an integer of 100,000 digits": lambda canary: '{"format": ' + "1" * 100_000 + "}",
@@ -188,6 +188,12 @@ def one(shape: tuple[int, ...] = (4, 4), offsets: tuple[int, int] = (0, 64), dty
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 
+def _crowd(count: int) -> bytes:
+    """The header of so many tensors without numbers."""
+    empty = json.dumps(one((0,), (0, 0)))
+    return ("{" + ",".join([f'"{i}":{empty}' for i in range(count)]) + "}").encode()
+
+
 NAME = "backbone.stem.0.weight"
 
 TENSORS: dict[str, Callable[[], bytes]] = {
@@ -196,7 +202,7 @@ TENSORS: dict[str, Callable[[], bytes]] = {
     "a header of 2^63 bytes": lambda: tensors({NAME: one()}, length=2**63),
     "a header longer than the file": lambda: tensors({NAME: one()}, length=1000),
     "a header of 100 MB": lambda: tensors(b'{"__metadata__": {"a": "' + b"x" * 100 * MILLION + b'"}}', b""),
-    "a million tensors": lambda: tensors({str(i): one((0,), (0, 0)) for i in range(MILLION)}, b""),
+    "a crowd of tensors": lambda: tensors(_crowd(200_000), b""),
     "a header that is a list": lambda: tensors(b"[]"),
     "a header that is no JSON": lambda: tensors(b"{'a': 1}"),
     "a header that is no text": lambda: tensors(b"\xff\xfe{}"),
@@ -222,7 +228,6 @@ TENSORS: dict[str, Callable[[], bytes]] = {
     "offsets turned around": lambda: tensors({NAME: one((4, 4), (64, 0))}),
     "offsets below zero": lambda: tensors({NAME: one((4, 4), (-64, 0))}),
     "a size that is text": lambda: tensors({NAME: {**one(), "shape": ["4", "4"]}}),
-    "keys of their own": lambda: tensors({NAME: {**one(), "code": "eval"}}),
     "metadata that is no text": lambda: tensors({"__metadata__": {"a": 1}, NAME: one()}),
     "a pickle": lambda: b"\x80\x04cposix\nsystem\nX\x04\x00\x00\x00true\x85R.",
 }
