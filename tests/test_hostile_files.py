@@ -25,8 +25,8 @@ from posefabric.experiments.spec import read_spec
 from posefabric.handmade import known_head, read_description
 from posefabric.models.cost import count
 from posefabric.models.latency import read_table
-from posefabric.models.reference import read_case
 from posefabric.recipes import recipe
+from posefabric.released.case import read_case
 from posefabric.runs import Run
 from posefabric.settings import DataSettings
 from posefabric.skeletons import named_skeleton, read_skeleton

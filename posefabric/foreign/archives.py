@@ -15,6 +15,9 @@ from posefabric.errors import UserError
 from posefabric.foreign.kinds import SAVE_AGAIN, STATE_DICT
 
 MAX_MEMBERS = 30_000
+MAX_PICKLE = 2 * 2**20
+"""Bytes of the pickle, which holds names and shapes: those of 10,000 tensors. Larger ones keep its reader busy."""
+
 LOCAL_HEADER = 30
 """Bytes before a member's name and content."""
 
@@ -30,6 +33,9 @@ def check_archive(file: Path) -> None:
     for member in members:
         if member.flag_bits & 1:
             raise _bad(f"is encrypted ({member.filename!r})")
+        if member.filename.endswith("/data.pkl") and member.file_size > MAX_PICKLE:
+            found = f"holds {member.file_size / 1e6:.1f} MB of names and shapes"
+            raise _bad(found, f"{MAX_PICKLE / 1e6:.1f} MB at most")
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise _bad(f"holds a compressed member, {member.filename!r}", "members as torch.save stores them")
     ends = [(m.header_offset, m.header_offset + LOCAL_HEADER + len(m.filename) + m.file_size) for m in members]

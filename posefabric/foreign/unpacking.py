@@ -27,7 +27,8 @@ DTYPES = FLOATS | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32
 ROOM_FACTOR, ROOM = 8, 256 * 2**20
 """Memory that may be taken: so many times the file, and so many bytes."""
 
-CPU_S = 120
+CPU_S, CPU_BYTES_PER_S = 20, 2**24
+"""Time of the processor that may be taken: so many seconds, and one more for so many bytes."""
 
 LONGEST_NAME = 300
 
@@ -108,7 +109,8 @@ def _bound(size: int) -> None:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + ROOM_FACTOR * size + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    seconds = CPU_S + size // CPU_BYTES_PER_S
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def main(file: Path, target: Path) -> int:

@@ -77,6 +77,11 @@ def archive(content: bytes, records: Mapping[str, bytes] | None = None, compress
     return stream.getvalue()
 
 
+def old(content: bytes) -> bytes:
+    """A file as torch wrote it before 1.6: pickles one after the other, and the numbers behind them."""
+    return pickled(0x1950A86A20F9469CFC6C) + pickled(1001) + pickled({"little_endian": True}) + content
+
+
 def weights(storage: Storage, *claims: Any, record: int = 64) -> bytes:
     """An archive of one tensor, whose record has so many bytes."""
     return archive(pickled({NAME: tensor(storage, *claims)}), {"0": bytes(record)})
@@ -142,6 +147,7 @@ def _tar(canary: Path) -> bytes:
 CODE: dict[str, Maker] = {
     "reduce": lambda canary: pickled(Call(os.system, _touch(canary))),
     "reduce in an archive": lambda canary: archive(pickled({NAME: Call(os.system, _touch(canary))})),
+    "reduce in the old form": lambda canary: old(pickled({NAME: Call(os.system, _touch(canary))})),
     "eval": lambda canary: archive(pickled({NAME: Call(builtins.eval, f"open({str(canary)!r}, 'w')")})),
     "exec": lambda canary: archive(pickled(Call(builtins.exec, f"open({str(canary)!r}, 'w')"))),
     "open": lambda canary: archive(pickled({NAME: Call(open, str(canary), "w")})),
@@ -229,6 +235,7 @@ def _named(name: str, attributes: int = 0) -> Maker:
 
 BOMBS: dict[str, Maker] = {
     "marks without end": lambda canary: archive(b"\x80\x02" + b"(" * 5_000_000),
+    "marks in the old form": lambda canary: old(b"\x80\x02" + b"(" * 1_000_000),
     "tuples in tuples": lambda canary: archive(b"\x80\x02)" + pickle.TUPLE1 * 1_000_000 + b"."),
     "lists in lists": lambda canary: archive(b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b"."),
     "laughs": _laughs,
@@ -251,6 +258,7 @@ CLAIMS: dict[str, Maker] = {
     "2^60 numbers in one": lambda canary: weights(Storage(1), (HUGE,), (0,), record=4),
     "2^64 numbers in one": lambda canary: weights(Storage(1), (2**32, 2**32), (0, 0), record=4),
     "a storage of 2^60 numbers": lambda canary: weights(Storage(HUGE), (4,), (1,)),
+    "a storage of 2^32 numbers in the old form": lambda canary: old(pickled({NAME: _old_tensor(2**32)})),
     "a storage of half a number": lambda canary: weights(Storage(16, torch.DoubleStorage), (16,), (1,)),
     "a storage that is not there": lambda canary: weights(Storage(16, key="1"), (4,), (1,)),
     "a storage above the folder": lambda canary: weights(Storage(16, key="../version"), (4,), (1,)),
@@ -267,8 +275,14 @@ CLAIMS: dict[str, Maker] = {
     "nothing": lambda canary: b"",
     "text": lambda canary: b"weights\n" * 10,
     "half an archive": lambda canary: archive(GOOD)[:-100],
-    "an archive without a pickle": lambda canary: _without_pickle(),
+    "an archive without a pickle": lambda canary: archive(GOOD).replace(b"data.pkl", b"data.txt"),
 }
+
+
+def _old_tensor(numbers: int) -> Call:
+    storage = Storage(numbers)
+    storage.reference = (*storage.reference, None)  # type: ignore[assignment]
+    return tensor(storage, (4,), (1,))
 
 
 def _sparse() -> Call:
@@ -278,13 +292,6 @@ def _sparse() -> Call:
 
 def _meta() -> Call:
     return Call(torch._utils._rebuild_meta_tensor_no_storage, torch.float32, (HUGE,), (1,), False)
-
-
-def _without_pickle() -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        file.writestr("archive/data/0", bytes(64))
-    return stream.getvalue()
 
 
 PICKLES: dict[str, Maker] = {**CODE, **BOMBS, **CLAIMS}
