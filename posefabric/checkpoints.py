@@ -133,11 +133,11 @@ def read_checkpoint(run: Path, step: int, config: Any = None) -> dict[str, Any] 
         logger.warning("%s %s and is passed over", folder, problem)
         return None
     try:
-        state: dict[str, Any] = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
-    except (UserError, KeyError, TypeError, ValueError) as error:
+        state = _unpack(read_record(folder / TREE), load_tensors(folder / TENSORS))
+    except (UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
         logger.warning("%s holds no state (%s) and is passed over", folder, error)
         return None
-    return state
+    return state if isinstance(state, dict) else None
 
 
 class Best(NamedTuple):

@@ -61,6 +61,14 @@ def _checked(kind: type[T], text: str, code: str, where: str) -> T:
     return value
 
 
+def check_types(kind: Any, data: Any, *, code: str, where: str) -> None:
+    """Check plain data that stay as they are against a type; texts may hold names of files that are no Unicode."""
+    try:
+        _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        raise UserError(code, f"{where}: {problems(error, kind)}") from error
+
+
 def read_json(kind: type[T], path: Path, *, code: str) -> T:
     """Read a JSON file. A missing file raises `UserError("missing-file")`."""
     return from_json(kind, read_text(path, code=code), code=code, where=str(path))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from filelock import FileLock
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from posefabric import documents
 from posefabric.architecture import Architecture
@@ -65,11 +65,11 @@ class Record:
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     state: Literal["running", "finished"] = "running"
-    place: Mapping[str, str | None] | None = None
+    place: Mapping[str, InstanceOf[str] | None] | None = None
     sha256: Mapping[str, str] | None = None
     derived: Annotated[str, Field(pattern=r"^[\w.+%-]+$")] | None = None
-    skipped_images: Sequence[str] = ()
-    visible_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    skipped_images: Sequence[InstanceOf[str]] = ()
+    visible_threshold: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
     rollbacks: Sequence[Mapping[str, Any]] = ()
 
 
@@ -81,7 +81,7 @@ class Run:
         if not (path / "run.json").is_file():
             raise UserError("bad-run", f"{path} has no run.json", "a folder written by posefabric")
         self.record: dict[str, Any] = read_record(path / "run.json")
-        documents.from_data(Record, self.record, code="bad-run", where=str(path / "run.json"))
+        documents.check_types(Record, self.record, code="bad-run", where=str(path / "run.json"))
 
     @staticmethod
     def start(path: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:

@@ -236,7 +236,7 @@ class _Composer:
 
 
 def _check_measure(value: Any, code: str, where: str) -> None:
-    """Refuse data that lie too deep in each other, and texts too long or of no letters; level by level."""
+    """Refuse data that lie too deep in each other, and texts too long; level by level."""
     level = [value]
     for _ in range(DEEPEST):
         below: list[Any] = []
@@ -246,18 +246,11 @@ def _check_measure(value: Any, code: str, where: str) -> None:
                 below += node.values()
             elif isinstance(node, list):
                 below += node
-            elif isinstance(node, str):
-                _check_text(node, code, where)
+            elif isinstance(node, str) and len(node) > LONGEST:
+                raise UserError(code, f"{where} holds a text of {len(node):,} characters", f"at most {LONGEST:,}")
         level = below
     if level:
         raise _too_deep(code, where)
-
-
-def _check_text(text: str, code: str, where: str) -> None:
-    if len(text) > LONGEST:
-        raise UserError(code, f"{where} holds a text of {len(text):,} characters", f"at most {LONGEST:,}")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise UserError(code, f"{where} holds half a letter in {text!a:.100}", "Unicode text")
 
 
 def _too_many(most: int, code: str, where: str) -> UserError:

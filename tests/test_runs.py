@@ -138,7 +138,7 @@ def test_a_damaged_configuration_is_named(tmp_path: Path, config: Any) -> None:
         ({"format": 2}, "format: Input should be 1 (given 2)"),
         ({"command": ["rm"]}, "command: Input should be a valid string"),
         ({"data": "synthetic"}, "data: Input should be"),
-        ({"place": {"data": 1}}, "place.data: Input should be a valid string"),
+        ({"place": {"data": 1}}, "place.data: Input should be an instance of str"),
         ({"derived": "../../../x"}, "derived: String should match pattern"),
         ({"derived": "a/b"}, "derived: String should match pattern"),
         ({"sha256": []}, "sha256: Input should be"),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from posefabric import documents
 from posefabric.checkpoints import (
+    FOLDER,
     Best,
     best,
     latest_checkpoint,
@@ -21,6 +22,7 @@ from posefabric.checkpoints import (
     remove_strays,
     save_checkpoint,
 )
+from posefabric.errors import UserError
 from posefabric.models.net import Net
 from posefabric.progress import HEADLINES
 from posefabric.runs import Run
@@ -68,9 +70,19 @@ class Keeper:
         if found is None:
             return 0
         step, state = found
-        self.learner.load_state_dict(state)
+        self._load(step, state)
         logger.info("resuming at step %d", step)
         return step
+
+    def _load(self, step: int, state: dict[str, Any]) -> None:
+        """A whole checkpoint may still be one that somebody made by hand."""
+        try:
+            self.learner.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            found = (
+                f"the checkpoint of step {step} in {self.run.path} does not hold the state of this run: {error!r:.300}"
+            )
+            raise UserError("bad-run", found, todo=f"Remove {FOLDER}/step-{step} and repeat the command.") from error
 
     def pays(self) -> bool:
         """Whether so much time has passed that saving again costs little of it."""
@@ -104,5 +116,5 @@ class Keeper:
         if marked is None or state is None:
             logger.warning("no checkpoint of a best validation is left; the last step's state is kept")
             return
-        self.learner.load_state_dict(state)
+        self._load(marked.step, state)
         logger.info("kept is step %d, the best validation (%s %.3g)", marked.step, marked.figure, marked.value)
