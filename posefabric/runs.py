@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +28,7 @@ from posefabric.config import Config
 from posefabric.errors import UserError
 from posefabric.handmade import Description, HandMade, read_description
 from posefabric.locks import LOCK_FILES, hold
+from posefabric.provenance import git_state, versions
 from posefabric.texts import LARGEST_LOG, file_digest, parse_json, read_text
 
 FORMAT = 1
@@ -234,32 +232,6 @@ def not_written(path: Path, error: OSError, size: int | None = None) -> UserErro
     free = f"{shutil.disk_usage(folder).free / 1e6:.1f} MB are free in {folder}"
     quota = " (the quota may allow less)" if error.errno == errno.EDQUOT else ""
     return UserError("disk-full", f"{path} does not fit on the disk: {needed}{free}{quota}")
-
-
-def versions() -> dict[str, str]:
-    """What the run stood on."""
-    packages = (
-        "posefabric",
-        "torch",
-        "timm",
-        "numpy",
-        "opencv-python-headless",
-        "pillow",
-        "simplejpeg",
-        "lightning-fabric",
-    )
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), "platform": platform.platform(), **found}
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and cleanliness of the folder the command was started in; empty outside a repository."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}
 
 
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:

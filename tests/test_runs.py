@@ -14,7 +14,8 @@ from posefabric import runs
 from posefabric.config import Config
 from posefabric.errors import UserError
 from posefabric.locks import LOCK_FILES
-from posefabric.runs import Run, git_state, make_folder, next_output, write_atomic
+from posefabric.provenance import git_state
+from posefabric.runs import Run, make_folder, next_output, write_atomic
 
 CONFIG = small_config().data_form()
 DATA = {"name": "synthetic"}

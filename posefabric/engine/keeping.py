@@ -79,10 +79,9 @@ class Keeper:
         try:
             self.learner.load_state_dict(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            found = (
-                f"the checkpoint of step {step} in {self.run.path} does not hold the state of this run: {error!r:.300}"
-            )
-            raise UserError("bad-run", found, todo=f"Remove {FOLDER}/step-{step} and repeat the command.") from error
+            found = f"the checkpoint of step {step} in {self.run.path} holds no state of this run ({error!r:.300})"
+            todo = f"Remove {FOLDER}/step-{step} and repeat the command."
+            raise UserError("bad-run", found, todo=todo) from error
 
     def pays(self) -> bool:
         """Whether so much time has passed that saving again costs little of it."""

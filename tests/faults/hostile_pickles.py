@@ -235,8 +235,8 @@ def _named(name: str, attributes: int = 0) -> Maker:
 
 BOMBS: dict[str, Maker] = {
     "marks without end": lambda canary: archive(b"\x80\x02" + b"(" * 5_000_000),
-    "marks in the old form": lambda canary: old(b"\x80\x02" + b"(" * 1_000_000),
-    "tuples in tuples": lambda canary: archive(b"\x80\x02)" + pickle.TUPLE1 * 1_000_000 + b"."),
+    "marks in the old form": lambda canary: old(b"\x80\x02" + b"(" * 400_000),
+    "tuples in tuples": lambda canary: archive(b"\x80\x02)" + pickle.TUPLE1 * 400_000 + b"."),
     "lists in lists": lambda canary: archive(b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b"."),
     "laughs": _laughs,
     "a dict in itself": _in_itself,
