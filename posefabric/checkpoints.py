@@ -195,7 +195,7 @@ def _problem(folder: Path, step: int, config: Any = None) -> str:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: file_digest(folder / name, code="bad-run") for name in (TREE, TENSORS)}
+    return {name: file_digest(folder / name) for name in (TREE, TENSORS)}
 
 
 def _digest(content: bytes) -> str:

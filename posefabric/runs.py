@@ -129,7 +129,7 @@ class Run:
     def seal(self) -> None:
         """Note the digests of what can be told by them later; whoever changes one of these files seals anew."""
         files = [self.path / name for name in ("architecture.json", "weights.safetensors")]
-        digests = {file.name: file_digest(file, code="bad-run") for file in files if file.is_file()}
+        digests = {file.name: file_digest(file) for file in files if file.is_file()}
         self.note(**{SEALED: digests})
 
     def finish(self) -> None:

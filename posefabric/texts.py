@@ -37,6 +37,9 @@ LONGEST = 4096
 """Characters of one text; longer ones are neither names nor paths."""
 
 
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENAMETOOLONG}
+
+
 def open_regular(path: Path) -> io.FileIO:
     """A regular file, open to read; pipes, devices and folders raise `OSError` at once."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -47,18 +50,18 @@ def open_regular(path: Path) -> io.FileIO:
 
 
 def open_file(path: Path, *, code: str) -> io.FileIO:
-    """The same for people: raises `UserError("missing-file")`, or `UserError(code)` for what they may not read."""
+    """The same for people: raises `UserError("missing-file")`, or `UserError(code)` for what cannot be read."""
     try:
         return open_regular(path)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise UserError(code, f"{path} cannot be read: {error.strerror}", "a file that you may read") from error
-        raise UserError("missing-file", f"{path} does not exist or is not a file") from error
+        if error.errno in _NO_FILE:
+            raise UserError("missing-file", f"{path} does not exist or is not a file") from error
+        raise UserError(code, f"{path} cannot be read: {error.strerror}", "a file that can be read") from error
 
 
-def file_digest(path: Path, *, code: str) -> str:
-    """SHA-256 of a file of any size."""
-    with open_file(path, code=code) as file:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a regular file of any size. Raises `OSError`."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -90,7 +90,7 @@ def _seals(run: Run) -> Iterator[Finding]:
         file = run.path / name
         if not file.is_file():
             yield Finding(name, "missing", False, "Repeat the run, or restore the file.")
-        elif file_digest(file, code="bad-run") != digest:
+        elif file_digest(file) != digest:
             yield Finding(
                 name,
                 "not the file that the run left (SHA-256 differs)",
