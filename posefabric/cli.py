@@ -37,6 +37,9 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.recipes,
     commands.explain,
 )
+SHARED_COMMANDS = (commands.search, commands.derive, commands.train, commands.evaluate)
+"""What several processes may do together."""
+
 DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.view, commands.import_, commands.download)
 EXPERIMENT_COMMANDS = (commands.run, commands.work, commands.table)
 
@@ -103,7 +106,10 @@ def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(json: bool = False, quiet: bool = False, **arguments: Any) -> None:
         _talk(quiet)
+        _check_alone(command)
         result = command(**arguments)
+        if os.environ.get("TORCHELASTIC_RUN_ID") and os.environ.get("RANK") != "0":
+            return  # rank 0 speaks for all
         try:
             _print(result, as_json=json)
             print(end="", flush=True)
@@ -123,6 +129,13 @@ def _printing(command: Callable[..., commands.Result]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _check_alone(command: Callable[..., commands.Result]) -> None:
+    """Raise `UserError` where torchrun starts several processes of a command that is for one."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") and os.environ.get("WORLD_SIZE") != "1" and command not in SHARED_COMMANDS:
+        allowed = ", ".join(shared.__name__ for shared in SHARED_COMMANDS)
+        raise UserError("bad-value", f"{command.__name__} in several processes", allowed, "start it without torchrun")
 
 
 def _talk(quiet: bool) -> None:

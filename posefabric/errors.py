@@ -108,6 +108,16 @@ CODES: dict[str, Code] = {
         "A rehearsed training did not come to its end, or a killed one did not end as the other did.",
         "Correct the error; where weights differ, set accelerator=cpu, or report it.",
     ),
+    "rank-lost": Code(
+        INPUT_OUTPUT,
+        "One of the processes of a job is gone or hangs, so the others cannot go on.",
+        "See what that one said before; the same command goes on from the last checkpoint.",
+    ),
+    "ranks-differ": Code(
+        INPUT_OUTPUT,
+        "The processes of a job no longer hold the same net: another version on one machine, or failing hardware.",
+        "Compare the machines (posefabric doctor); the same command goes on from the last checkpoint.",
+    ),
     "run-busy": Code(
         INPUT_OUTPUT,
         "Another process is writing into the run folder.",

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric as Engine
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from posefabric import heatmaps
+from posefabric import heatmaps, ranks
 from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
@@ -47,8 +47,8 @@ def loss_of(predicted: Float[Tensor, "B K h w"], batch: Batch, sigma_px: float) 
 
 
 def checked_loss(loss: Float[Tensor, ""], step: int, rate: float) -> float:
-    """A loss as a number; one that is not finite raises `UserError("diverged")`."""
-    value = float(loss.detach())
+    """A loss as a number, the mean over the ranks; one that is not finite raises `UserError("diverged")`."""
+    value = float(*ranks.means([loss.detach()]))
     if not math.isfinite(value):
         raise UserError("diverged", f"the loss of step {step} is {value} (learning rate {rate:g})")
     return value
@@ -100,6 +100,9 @@ class WeightLearner(Generic[N]):
         self.pieces = 1  # in how many a batch is worked through
         self.objective: Objective = heatmap_objective
         self.penalty: Callable[[int], Tensor] | None = None
+        self._shares_norms = ranks.size() > 1 and engine.device.type == "cuda"
+        if self._shares_norms:
+            net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         self.bare_net = net.to(memory_format=torch.channels_last)
         weights = weight_groups(net.weights(), settings.weight_decay)
         optimizer_class = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -145,6 +148,7 @@ class WeightLearner(Generic[N]):
                 group["lr"] = group["first_lr"] * self._rate_factor
         self.net.train()
         value = self._gradient(batch, step, rate)
+        self._meet()
         limit = self.settings.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self._learned, limit))
         if not math.isfinite(norm):
@@ -157,29 +161,48 @@ class WeightLearner(Generic[N]):
 
     def _gradient(self, batch: Batch, step: int, rate: float) -> float:
         """Put the gradient of a batch into the parameters; its loss. Where memory runs out, in ever smaller pieces."""
-        while True:
-            try:
-                self.optimizer.zero_grad()
-                return self._accumulated(batch, step, rate)
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._halve(len(batch.images), error)
+        while (loss := self._fitting(batch, step)) is None:
+            self._halve(len(batch.images))
+        return checked_loss(loss, step, rate)
 
-    def _accumulated(self, batch: Batch, step: int, rate: float) -> float:
-        value, count = 0.0, len(batch.images)
+    def _fitting(self, batch: Batch, step: int) -> Tensor | None:
+        """The loss of a batch whose gradient is in the parameters now; none where the memory of some rank ran out."""
+        self.optimizer.zero_grad()
+        loss = None
+        try:
+            loss = self._accumulated(batch, step)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if self._shares_norms:
+                found = f"{error}; ranks that share the statistics of their norms cannot cut their batches"
+                raise UserError("out-of-memory", found, todo="give a smaller batch size, or more GPUs") from error
+            logger.warning("%s", error)
+        return None if ranks.highest(loss is None)[0] else loss
+
+    def _accumulated(self, batch: Batch, step: int) -> Tensor:
+        value, count = torch.zeros((), device=batch.images.device), len(batch.images)
         for piece in batch.pieces(-(-count // self.pieces)):
             share = len(piece.images) / count
             loss = self.objective(self.net, piece, self.sigma_px)
-            value += share * checked_loss(loss, step, rate)
+            value += share * loss.detach()
             self.engine.backward(share * loss if self.pieces > 1 else loss)
         if self.penalty is not None:
             self.engine.backward(self.penalty(step))
         return value
 
-    def _halve(self, count: int, error: BaseException) -> None:
+    def _meet(self) -> None:
+        """Take the mean over the ranks of what each found in its own part of the batch."""
+        if ranks.size() == 1:
+            return
+        statistics = (buffer for buffer in self.bare_net.buffers() if buffer.is_floating_point())
+        found = [*(p.grad for p in self._learned if p.grad is not None), *statistics]
+        for tensor, mean in zip(found, ranks.means(found), strict=True):
+            tensor.copy_(mean)
+
+    def _halve(self, count: int) -> None:
         if self.pieces >= count:
-            raise UserError("out-of-memory", f"one sample at a time does not fit into memory: {error}") from error
+            raise UserError("out-of-memory", "one sample at a time does not fit into memory")
         self.pieces *= 2
         self.optimizer.zero_grad()
         if torch.cuda.is_available():

@@ -69,16 +69,19 @@ def search(
     output: Output = None,
 ) -> Result:
     """Search an architecture: a run folder that ends in the derived net and its inherited weights."""
+    from posefabric import ranks
     from posefabric.data.sources import Where, describe
+    from posefabric.engine import sharing
     from posefabric.engine.search import search as run_search
 
+    ranks.join()
     flags = [f"search.strategy={strategy}"] * (strategy is not None) + [f"model.parts={parts}"] * (parts is not None)
     settings = read_settings(recipe, config, [*(set or []), *flags, *_within(budget)])
     where = Where(images, category)
     train_people, val_people = (open_split(data, split, settings, where) for split in ("train", "val"))
     supernet = settings.model.supernet(train_people.skeleton, settings.backbone.describe())
     folder = output or next_output("search")
-    run = Run.start(folder, "search", settings.data_form(), describe(data, where))
+    run = sharing.start(folder, "search", settings.data_form(), describe(data, where))
     note_place(run, data, where)
     if not run.finished:
         run_search(run, settings, supernet, train_people, val_people)
@@ -97,11 +100,13 @@ def derive(
     output: Output = None,
 ) -> Result:
     """Derive another architecture from the same search; what it loses is measured where the data can be opened."""
+    from posefabric import ranks
+    from posefabric.engine import sharing
     from posefabric.engine.deriving import derive_again, needs_people
     from posefabric.strategies.cost import cost_figures
 
-    opened = Run(run)
-    opened.hold()
+    ranks.join()
+    opened = sharing.reopen(run)
     changes = [*(set or []), f"search.derive={method}", *_within(budget)]
     settings = override(opened.config, changes)
     people = None
@@ -112,7 +117,7 @@ def derive(
             raise
         logger.warning("the derived net is not measured: %s", error.finding)
     derived = derive_again(opened, settings, people)
-    if output is not None:
+    if output is not None and ranks.rank() == 0:
         write_text(output, documents.to_json(derived))
     figures = cost_figures(settings.search, opened.architecture(SUPERNET_FILE), derived)
     return Result(figures, output or run / "architecture.json")
@@ -138,16 +143,20 @@ def train(
     output: Output = None,
 ) -> Result:
     """Train an architecture, from scratch or from a search's weights."""
+    from posefabric import ranks
+
     if rehearse_crash:
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "teacher": teacher}
         options |= {"recipe": recipe, "config": config, "set": set, "images": images, "category": category}
         return _rehearsed(["train", data, *_options(options)])
     from posefabric.data.sources import Where, describe
+    from posefabric.engine import sharing
     from posefabric.engine.distillation import read_teacher
     from posefabric.engine.train import build_net
     from posefabric.engine.train import train as run_train
     from posefabric.predictor import kept_weights, require_weights
 
+    ranks.join()
     settings = read_settings(recipe, config, set or [])
     head = str(architecture) if str(architecture) in HEADS and not architecture.exists() else None
     if not head and not architecture.exists() and (hint := suggestion(str(architecture), HEADS)):
@@ -166,7 +175,7 @@ def train(
     master = None
     if (taught_by := _teacher(settings, weights, teacher)) is not None:
         master, source["teacher"] = read_teacher(Run(taught_by), described)
-    run = Run.start(folder, "train", settings.data_form(), describe(data, where) | source)
+    run = sharing.start(folder, "train", settings.data_form(), describe(data, where) | source)
     if not run.finished:
         run_train(run, settings, build_net(described, settings, inherited), people, master)
     return Result(headline(run.figures()), folder)
@@ -174,8 +183,11 @@ def train(
 
 def _rehearsed(line: list[str]) -> Result:
     """The result of a rehearsal; it fails where nothing but the last bit may differ and more does."""
+    from posefabric import ranks
     from posefabric.engine.rehearsal import rehearse
 
+    if ranks.launched():
+        raise UserError("bad-value", "--rehearse-crash by several processes", "one process, without torchrun")
     figures = rehearse(line)
     return Result(figures, exit_code=0 if figures["exact"] else BAD_DATA)
 

@@ -7,6 +7,7 @@ a resume in the middle changes what a network sees.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -95,17 +96,22 @@ def training_batches(
     start_step: int = 0,
     num_steps: int,
     num_workers: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """The whole batches of steps `start_step` ... `start_step + num_steps - 1`, shuffled anew every epoch.
 
-    `indices` restricts training to some persons. Too few for one batch raise `UserError("bad-value")`. A person whose
-    image is damaged is replaced by another, drawn from the seed, the epoch and the person, and named in the batch's
-    `skipped`; `MAX_STAND_INS` damaged images in a row raise `UserError("bad-image")`.
+    With `part` (i, n) of each batch only the i-th of n equal parts, the first being 0. `indices` restricts training to
+    some persons. Too few for one batch raise `UserError("bad-value")`. A person whose image is damaged is replaced by
+    another, drawn from the seed, the epoch and the person, and named in the batch's `skipped`; `MAX_STAND_INS` damaged
+    images in a row raise `UserError("bad-image")`.
     """
     chosen = np.arange(len(people)) if indices is None else np.asarray(indices, dtype=np.int64)
     if not 1 <= batch_size <= len(chosen):
         raise UserError("bad-value", f"batch size {batch_size}", f"1 to {len(chosen)}, the number of persons")
-    keys = _training_keys(chosen, batch_size, seed, range(start_step, start_step + num_steps))
+    which, parts = part
+    rows = slice(which * batch_size // parts, (which + 1) * batch_size // parts)
+    whole = _training_keys(chosen, batch_size, seed, range(start_step, start_step + num_steps))
+    keys = (batch[rows] for batch in whole)
     return _load(_Samples(people, view, seed, chosen), keys, num_workers)
 
 
@@ -116,8 +122,11 @@ def evaluation_batches(
     indices: Sequence[int] | None = None,
     batch_size: int,
     num_workers: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Every person once, in order and without augmentation; the last batch may be smaller.
+
+    With `part` (i, n) only every n-th batch, beginning with the i-th from 0.
 
     A damaged image raises `UserError("bad-image")`: figures on fewer persons would be other figures.
     """
@@ -125,7 +134,8 @@ def evaluation_batches(
     keys = (
         [(0, int(index)) for index in chosen[start : start + batch_size]] for start in range(0, len(chosen), batch_size)
     )
-    return _load(_Samples(people, dataclasses.replace(view, augmentation=None), 0), keys, num_workers)
+    mine = itertools.islice(keys, part[0], None, part[1])
+    return _load(_Samples(people, dataclasses.replace(view, augmentation=None), 0), mine, num_workers)
 
 
 def _training_keys(indices: Int[np.ndarray, " N"], batch_size: int, seed: int, steps: range) -> Iterator[list[Key]]:

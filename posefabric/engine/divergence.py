@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from posefabric import ranks
 from posefabric.checkpoints import save_tensors
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
@@ -41,11 +43,12 @@ def note_divergence(run: Run, step: int, error: UserError, net: Net, batches: Se
     """Record where a step went wrong and keep its batches; the error again, with what was found, after too many."""
     whole = [batch for batch in batches if batch is not None]
     findings = [diagnose(net, batch) for batch in whole]
+    findings = [finding for of_rank in ranks.collect(findings) for finding in of_rank]
     found = next((finding for finding in findings if finding["module"] != GRADIENT), findings[0])
-    folder = run.path / "diverged"
+    folder = Path(ranks.from_first(str(run.path))) / "diverged"
     make_folder(folder)
     kept = {f"{i}.{name}": tensor for i, batch in enumerate(whole) for name, tensor in batch._asdict().items()}
-    save_tensors(folder / f"step-{step}.safetensors", kept)
+    save_tensors(folder / (f"step-{step}" + f"-rank-{ranks.rank()}" * (ranks.size() > 1) + ".safetensors"), kept)
     past = run.record.get(ROLLBACKS, [])
     told = f"{error.finding}; first bad: {found['module']}; persons {found['persons']} (batch kept in {folder})"
     run.note(**{ROLLBACKS: [*past, {"step": step, **found}]})

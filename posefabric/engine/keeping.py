@@ -9,9 +9,10 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from posefabric import documents
+from posefabric import documents, ranks
 from posefabric.checkpoints import (
     FOLDER,
     Best,
@@ -60,16 +61,18 @@ class Keeper:
 
     def __init__(self, run: Run, learner: Learner) -> None:
         self.run, self.learner = run, learner
+        self.folder = Path(ranks.from_first(str(run.path.resolve())))
         self._saved_at = time.monotonic()
         self._cost = 0.0
-        remove_strays(run.path)
+        ranks.first_does(lambda: remove_strays(self.folder))
 
     def restore(self) -> int:
         """Bring the learner to where the newest whole checkpoint stands; how many steps were done then."""
-        found = latest_checkpoint(self.run.path, self.run.record["config"])
-        if found is None:
+        found = latest_checkpoint(self.folder, self.run.record["config"])
+        step, state = found or (0, None)
+        ranks.check_same("the checkpoints found", step, step)
+        if state is None:
             return 0
-        step, state = found
         self._load(step, state)
         logger.info("resuming at step %d", step)
         return step
@@ -85,33 +88,36 @@ class Keeper:
 
     def pays(self) -> bool:
         """Whether so much time has passed that saving again costs little of it."""
-        return self._cost <= SHARE * (time.monotonic() - self._saved_at)
+        return ranks.rank() == 0 and self._cost <= SHARE * (time.monotonic() - self._saved_at)
 
     def save(self, step: int) -> None:
-        """Write a checkpoint of the state after so many steps."""
+        """Write a checkpoint of the state after so many steps, which every rank has."""
+        if ranks.rank() > 0:
+            return
         began = time.monotonic()
         about = {
             "config": self.run.record["config"],
             "environment": self.run.record["versions"],
             "architecture": documents.to_data(self.learner.bare_net.architecture),
         }
-        save_checkpoint(self.run.path, step, self.learner.state_dict(), about)
+        save_checkpoint(self.folder, step, self.learner.state_dict(), about)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - began
 
     def rate(self, step: int, measured: Mapping[str, float]) -> None:
         """Mark the checkpoint of a step as the best so far if its headline figure is; never one that is not finite."""
         name = next((name for name in HEADLINES if math.isfinite(measured.get(name, math.nan))), None)
-        if name is None:
+        if name is None or ranks.rank() > 0:
             return
-        before = best(self.run.path)
+        before = best(self.folder)
         if before is None or before.figure != name or before.step > step or measured[name] > before.value:
-            mark_best(self.run.path, Best(step, name, measured[name]))
+            mark_best(self.folder, Best(step, name, measured[name]))
 
     def restore_best(self) -> None:
         """Bring the learner back to its best validation; where that checkpoint is gone it stays, and says so."""
-        marked = best(self.run.path)
-        state = marked and read_checkpoint(self.run.path, marked.step)
+        ranks.highest(0)  # rank 0 has marked it by now
+        marked = best(self.folder)
+        state = marked and read_checkpoint(self.folder, marked.step)
         if marked is None or state is None:
             logger.warning("no checkpoint of a best validation is left; the last step's state is kept")
             return

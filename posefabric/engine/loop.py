@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 import torch
 from lightning_fabric import Fabric as Engine
 
+from posefabric import ranks
+from posefabric.checkpoints import tensors_digest
 from posefabric.config import Config
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
@@ -22,6 +24,7 @@ from posefabric.engine.exactness import make_deterministic, note_exactness
 from posefabric.engine.interruption import Interruption
 from posefabric.engine.keeping import Keeper, Learner
 from posefabric.errors import UserError
+from posefabric.models.net import PoseNet
 from posefabric.progress import Progress
 from posefabric.runs import Run
 from posefabric.settings import Optimization
@@ -58,7 +61,8 @@ class Plan:
 
     @staticmethod
     def of(settings: Optimization, num_persons: int) -> Plan:
-        """Whole batches only; fewer persons than one batch raise `UserError("bad-value")`."""
+        """Whole batches only; fewer persons than one batch, or a batch that the ranks cannot share evenly, raise
+        `UserError("bad-value")`."""
         steps_per_epoch = num_persons // settings.batch_size
         if steps_per_epoch == 0:
             raise UserError(
@@ -67,6 +71,9 @@ class Plan:
                 f"at most {num_persons}, the persons",
                 "give a smaller one: --set search.batch_size=N of a search, train.batch_size=N of a training",
             )
+        if settings.batch_size % ranks.size():
+            found = f"batch size {settings.batch_size} of {ranks.size()} processes together"
+            raise UserError("bad-value", found, f"a multiple of {ranks.size()}: each has an equal part of every batch")
         steps = settings.epochs * steps_per_epoch
         return Plan(min(steps, settings.max_steps or steps), settings.validate_every * steps_per_epoch, settings.leave)
 
@@ -77,7 +84,9 @@ def build_engine(config: Config, precision: str) -> Engine:
         raise UserError("bad-value", "accelerator=cuda, and torch sees no GPU", "auto, cpu")
     if config.deterministic:
         make_deterministic()
-    engine = Engine(accelerator=config.accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    shared = ranks.size() > 1 and config.accelerator != "cpu" and torch.cuda.is_available()
+    devices = [ranks.local_rank()] if shared else 1
+    engine = Engine(accelerator=config.accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     engine.launch()
     return engine
 
@@ -93,8 +102,8 @@ class Source:
     seed: int
     indices: Sequence[int] | None = None
 
-    def batches(self, plan: Plan, start: int) -> Iterator[Batch]:
-        """Those from step `start` to the plan's end."""
+    def batches(self, plan: Plan, start: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+        """Those from step `start` to the plan's end; `part` (i, n) gives the i-th n-th of each."""
         return training_batches(
             self.people,
             self.view,
@@ -104,7 +113,12 @@ class Source:
             start_step=start,
             num_steps=plan.num_steps - start,
             num_workers=self.num_workers,
+            part=part,
         )
+
+    def my_part(self, plan: Plan, start: int) -> Iterator[Batch]:
+        """What of those batches this rank sees."""
+        return self.batches(plan, start, (ranks.rank(), ranks.size()))
 
 
 def run_steps(
@@ -146,6 +160,7 @@ class _Drive:
     ) -> bool:
         """Whether the end was reached from `start`; if not, what went wrong is noted."""
         self.run.cut_rows(start)
+        self._check_ranks(start)
         self.learner.slow_down(rate_factor(self.run))
         if self.watch is not None:
             self.watch.begin(start)
@@ -177,10 +192,22 @@ class _Drive:
     def _look_on(self, done: int, row: Mapping[str, float]) -> None:
         """What happens after a step besides learning: it is watched, and saved where that is due or costs little."""
         due = self.plan.validates(done)
+        self.interruption.asked = ranks.highest(self.interruption.asked or 0)[0] or None  # all end after the same step
+        net = self.learner.bare_net
+        if isinstance(net, PoseNet):
+            ranks.check_same("alpha or beta", ranks.fingerprint(net.architecture_parameters()), done)
+        if due:
+            self._check_ranks(done)
         if self.watch is not None:
             self.watch.see(done, row, validated=due)
         if due or self.interruption.asked is not None or self.keeper.pays():
             self.keeper.save(done)
+
+    def _check_ranks(self, done: int) -> None:
+        """Whether every rank holds the same net."""
+        if ranks.size() > 1:
+            digest = tensors_digest(self.learner.bare_net.state_dict())
+            ranks.check_same("the nets", int(digest[:15], 16), done)
 
     def _step(self, batches: Batches, step: int) -> dict[str, float] | None:
         """One learning step; nothing where its numbers are not finite."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from posefabric import documents
+from posefabric import documents, ranks
 from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch, training_batches
@@ -90,8 +90,11 @@ class Scoring:
     def loss(self, net: PoseNet) -> float:
         """The mean heatmap loss of any net on the persons that decide; the net is left in eval mode."""
         net.eval()
-        losses = [heatmap_objective(net, batch, self.config.data.sigma_px) for batch in self.persons]
-        return float(torch.stack(losses).double().mean())
+        losses = np.zeros(len(self.persons))
+        for index in range(ranks.rank(), len(losses), ranks.size()):
+            losses[index] = heatmap_objective(net, self.persons[index], self.config.data.sigma_px)
+        ranks.add_up(losses)
+        return float(losses.mean())
 
     @cached_property
     def calibration(self) -> list[Batch]:

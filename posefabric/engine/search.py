@@ -47,7 +47,7 @@ def search(run: Run, config: Config, supernet: Architecture, train: People, val:
     check_skips(learner.net, settings.strategy)
 
     def batches_from(start: int) -> Iterator[Batches]:
-        for batches in zip(*(source.batches(plan, start) for source in bench.sources), strict=True):
+        for batches in zip(*(source.my_part(plan, start) for source in bench.sources), strict=True):
             weight_batch, *architecture_batch = map(bench.shown, batches)
             yield weight_batch, next(iter(architecture_batch), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from posefabric import ranks
 from posefabric.data.images import shown
 from posefabric.data.loader import Batch
 from posefabric.data.records import People
@@ -22,7 +23,8 @@ class SkippedImages:
     def noted(self, batch: Batch) -> Batch:
         """The batch, once what it skipped stands in the run folder."""
         met = {self.people.record(index).image_path for index in batch.skipped.tolist()}
-        if new := met - self._names:
+        if ranks.highest(len(met - self._names))[0]:
+            new = {name for names in ranks.collect(sorted(met)) for name in names} - self._names
             for name in sorted(new):
                 logger.warning("%s is damaged; other persons stand in for those on it", shown(name))
             self._names |= new

@@ -60,7 +60,7 @@ def train(
         learner.objective = Distillation(teacher.to(device), settings.distill, engine.autocast)
 
     def batches_from(start: int) -> Iterator[Batches]:
-        return ((skipped.noted(batch).to(device),) for batch in source.batches(plan, start))
+        return ((skipped.noted(batch).to(device),) for batch in source.my_part(plan, start))
 
     run.save_architecture(net.architecture)
     run_steps(run, learner, plan, batches_from, lambda: evaluate(learner.best_net, val_people, config, device))

@@ -28,7 +28,7 @@ class Slimmable(nn.Sequential):
     def forward(self, maps: Float[Tensor, "B _ _ _"], mask: Tensor | None = None) -> Float[Tensor, "B _ _ _"]:
         for layer in self:
             maps = layer(maps)
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, (nn.BatchNorm2d, nn.SyncBatchNorm)):
                 maps = slim(maps, mask)
         return maps
 

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from posefabric import ranks
 from posefabric.architecture import Architecture
 from posefabric.data.loader import Batch
 from posefabric.errors import UserError
 from posefabric.models.mixing import Mixing
 from posefabric.models.net import PoseNet, mixture, softmax_mixings
-from posefabric.optimization import WeightLearner
+from posefabric.optimization import WeightLearner, checked_loss
 from posefabric.strategies.auxiliary import lend_skips
 from posefabric.strategies.health import health, leaders
 from posefabric.strategies.protocol import Score, SingleLevel, StrategySetup
@@ -102,12 +103,13 @@ class FirstOrder:
         if self._terms.active:
             further = torch.autograd.grad(self._terms(step), self._parameters, materialize_grads=True)
             gradients = [gradient + term for gradient, term in zip(gradients, further, strict=True)]
+        gradients = ranks.means(gradients)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         if not all(torch.isfinite(gradient).all() for gradient in gradients):
             raise UserError("diverged", f"a gradient of alpha or beta of step {step} is not finite")
         self._optimizer.step()
-        return float(loss.detach())
+        return checked_loss(loss, step, self._weights.rate(step))
 
     def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss on the held-out persons, and its gradient with respect to alpha and beta."""

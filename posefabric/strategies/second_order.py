@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from posefabric import ranks
 from posefabric.data.loader import Batch
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner, checked_loss, heatmap_objective
@@ -44,11 +45,11 @@ def hypergradient(
     """
     start = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     slope = torch.autograd.grad(training_loss(start), list(start.values()), materialize_grads=True)
-    landing = unroll(dict(zip(start, slope, strict=True)))
+    landing = unroll(dict(zip(start, ranks.means(slope), strict=True)))
     landed = {name: weight.detach().requires_grad_() for name, weight in landing.weights.items()}
     loss = held_out_loss(landed)
     found = torch.autograd.grad(loss, [*architecture, *landed.values()], materialize_grads=True)
-    direct, pull = found[: len(architecture)], found[len(architecture) :]
+    direct, pull = found[: len(architecture)], ranks.means(found[len(architecture) :])
     direction = {name: landing.rates[name] * force for name, force in zip(landed, pull, strict=True)}
     length = norm(direction.values())
     if not float(length):
