@@ -16,7 +16,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from posefabric.errors import CODES
 
-BEAT_S, SILENCE_S = 2.0, 20.0
+BEAT_S, SILENCE_S = 2.0, 15.0
 """How often a rank gives a sign, and after how long without one it counts as lost."""
 
 GONE = "gone"
