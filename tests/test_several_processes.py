@@ -30,7 +30,8 @@ SETTINGS = [word for setting in (*TINY, "search.epochs=8") for word in ("--set",
 SEARCH = ["posefabric", "search", "synthetic", "--recipe", "smoke", *SETTINGS, "--output", "run"]
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.skipif(not LONG, reason="make test-long"))])
+@pytest.mark.long
+@pytest.mark.parametrize("count", [2, 4] if LONG else [2])
 def test_any_number_of_processes_sees_the_same_and_learns_the_same(count: int, tmp_path: Path) -> None:
     steps = 100 if LONG else 12
     job = launch_together(count, ["faults.parity", str(steps)], tmp_path)
@@ -99,6 +100,7 @@ def test_a_signal_and_a_killed_process_end_the_job_and_cost_nothing(undisturbed:
     assert left(run) == left(undisturbed)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not LONG, reason="make test-long")
 @pytest.mark.parametrize("victim", ["rank", "torchrun"])
 def test_a_process_that_hangs_and_a_lost_torchrun_end_the_job(victim: str, undisturbed: Path, tmp_path: Path) -> None:
