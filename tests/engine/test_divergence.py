@@ -38,8 +38,8 @@ def spoil_images(monkeypatch: pytest.MonkeyPatch, step: int, times: int) -> list
     """From now on the second sample of that step's batch holds a NaN, so often; its person, once it has been seen."""
     honest, left, seen = Source.batches, [times], []
 
-    def spoiled(source: Source, plan: Any, start: int) -> Any:
-        for number, batch in enumerate(honest(source, plan, start), start=start):
+    def spoiled(source: Source, plan: Any, start: int, *part: Any) -> Any:
+        for number, batch in enumerate(honest(source, plan, start, *part), start=start):
             if number == step and left[0]:
                 left[0] -= 1
                 batch.images[1, 0, 0, 0] = torch.nan
