@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class Run:
         `UserError("bad-run")` where the run cannot be seen.
         """
         if not (path / "run.json").is_file():
-            found = f"{path} has been written by another process of this job, and {platform.node()} cannot see it"
+            found = f"{path} has been written by another process of this job, and {socket.gethostname()} cannot see it"
             raise UserError("bad-run", found, "a folder on a file system that all machines share")
         scratch = path / f"{SCRATCH}{rank}"
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
