@@ -7,14 +7,12 @@ holds what a resume needs (`posefabric.checkpoints`). No torch here.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import difflib
 import errno
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,10 +52,6 @@ WITHOUT_EFFECT = ("num_workers", "in_memory", "max_json")
 
 SKIPPED_IMAGES = "skipped_images"
 """The key of `run.json` that lists the damaged images a run went on without."""
-
-
-SCRATCH = ".rank-"
-"""What the hidden folders of processes that work along begin with."""
 
 
 @dataclass(frozen=True)
@@ -112,26 +106,6 @@ class Run:
         record = {**wanted, "state": "running", "started": _now(), "versions": versions(), "git": git_state()}
         write_atomic(path / "run.json", to_text(record))
         return Run(path, lock)
-
-    @staticmethod
-    def follow(path: Path, rank: int) -> Run:
-        """A copy of another process's run, without checkpoints, in a hidden folder of it that ends with this process.
-
-        A process that works along, but is not the one to write, may write there what it likes. Raises
-        `UserError("bad-run")` where the run cannot be seen.
-        """
-        if not (path / "run.json").is_file():
-            found = f"{path} has been written by another process of this job, and {socket.gethostname()} cannot see it"
-            raise UserError("bad-run", found, "a folder on a file system that all machines share")
-        scratch = path / f"{SCRATCH}{rank}"
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        ignored = shutil.ignore_patterns("checkpoints", "tensorboard", "pictures", f"{SCRATCH}*", *LOCK_FILES)
-        return Run(Path(shutil.copytree(path, scratch, ignore=ignored)))
-
-    def remove_followers(self) -> None:
-        """Remove what processes that were killed while they worked along have left."""
-        for scratch in self.path.glob(f"{SCRATCH}*"):
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def hold(self) -> None:
         """Keep other processes from writing here as long as this object lives. Raises `UserError("run-busy")`."""

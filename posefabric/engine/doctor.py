@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from posefabric.checkpoints import check_checkpoints, load_tensors, strays
+from posefabric.engine.sharing import copies
 from posefabric.errors import UserError
 from posefabric.models.cost import count
 from posefabric.models.folding import folded
@@ -102,7 +103,7 @@ def _seals(run: Run) -> Iterator[Finding]:
 
 
 def _leftovers(run: Run) -> Iterator[Finding]:
-    for path in strays(run.path):
+    for path in [*strays(run.path), *copies(run.path)]:
         yield Finding(str(path.relative_to(run.path)), "left by a process that died", False, "Repeat its command.")
     for name, problem in check_checkpoints(run.path):
         yield Finding(name, problem or "whole", not problem, "It will be passed over." if problem else "")

@@ -63,6 +63,10 @@ def leave_a_draft(run: Path) -> None:
     (run / ".weights.safetensors.tmp").write_bytes(b"half")
 
 
+def leave_a_copy(run: Path) -> None:
+    (run / ".rank-1").mkdir()
+
+
 def lose_a_row(run: Path) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[1:]))
@@ -73,6 +77,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "bit": (flip_a_bit, "weights.safetensors: not the file that the run left"),
     "checkpoint": (damage_a_checkpoint, "checkpoints/step-1: is damaged"),
     "draft": (leave_a_draft, ".weights.safetensors.tmp: left by a process that died"),
+    "copy": (leave_a_copy, ".rank-1: left by a process that died"),
     "row": (lose_a_row, "metrics.jsonl: steps are missing"),
 }
 
