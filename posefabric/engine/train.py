@@ -19,6 +19,7 @@ from posefabric.engine.distillation import Distillation
 from posefabric.engine.evaluate import evaluate
 from posefabric.engine.loop import Batches, Plan, Source, build_engine, run_steps
 from posefabric.engine.skipping import SkippedImages
+from posefabric.foreign import read_foreign
 from posefabric.handmade import Description
 from posefabric.models.backbones import pretrained_state
 from posefabric.models.net import Net, build
@@ -75,5 +76,6 @@ def load_backbone(net: Net, config: Config) -> None:
     name, coarsest = net.architecture.backbone.name, net.architecture.feature_strides[-1]
     if not config.backbone.pretrained or name == FABRIC:
         return
-    state: dict[str, Any] = pretrained_state(name, coarsest, config.backbone.weights)
+    file = config.backbone.weights
+    state: dict[str, Any] = pretrained_state(name, coarsest, read_foreign(file) if file else None)
     net.backbone.load_state_dict(state)

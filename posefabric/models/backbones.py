@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -149,18 +148,16 @@ def build_backbone(backbone: Backbone, coarsest: int) -> Features:
     return _cut(backbone.name, timm.create_model(_known(backbone.name)), coarsest)
 
 
-def pretrained_state(name: str, coarsest: int, file: Path | None) -> dict[str, Tensor]:
-    """The state of `build_backbone` with ImageNet weights: timm's own, or those of a local file in timm's names.
+def pretrained_state(name: str, coarsest: int, given: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The state of `build_backbone` with ImageNet weights: timm's own, or those given in timm's names.
 
-    Raises `UserError("missing-weights")` when timm's are not on this machine and cannot be fetched.
+    Raises `UserError("missing-weights")` when timm's are not on this machine and cannot be fetched, and for others.
     """
-    overlay = {"file": str(file)} if file else None
-    if file is not None and not file.is_file():
-        raise UserError("missing-file", f"backbone.weights: {file} does not exist")
+    overlay = {"state_dict": dict(given)} if given is not None else None
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             network = timm.create_model(_known(name), pretrained=True, pretrained_cfg_overlay=overlay)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UserError("missing-weights", f"ImageNet weights of {name} could not be loaded: {error}") from error
     return _cut(name, network, coarsest).state_dict()
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+import timm
 import torch
+from faults.hostile_pickles import CODE
 from small_runs import small_config, small_people, small_supernet
 
 from posefabric.backbone import Backbone
-from posefabric.checkpoints import load_tensors
+from posefabric.checkpoints import load_tensors, save_tensors
 from posefabric.engine import train as train_module
 from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
@@ -88,7 +90,7 @@ def test_weights_of_another_architecture_are_refused() -> None:
 def test_pretrained_weights_are_asked_for_only_where_they_count(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
-    def state(name: str, coarsest: int, file: Path | None) -> dict[str, torch.Tensor]:
+    def state(name: str, coarsest: int, given: object = None) -> dict[str, torch.Tensor]:
         asked.append((name, coarsest))
         template = PoseNet(described).backbone.state_dict()
         return {key: torch.full_like(tensor, 0.5) for key, tensor in template.items()}
@@ -104,3 +106,29 @@ def test_pretrained_weights_are_asked_for_only_where_they_count(monkeypatch: pyt
     assert asked == [("mobilenetv2_100", 32)]
     assert all(bool((tensor == 0.5).all()) for tensor in net.backbone.parameters())
     assert not all(bool((tensor == 0.5).all()) for tensor in inherited.backbone.parameters())
+
+
+def test_the_weights_of_a_backbone_may_lie_in_a_file(tmp_path: Path) -> None:
+    """In timm's names; a pickle is refused and not run, and a file of another network is named."""
+    network = timm.create_model("mobilenetv2_100")
+    with torch.no_grad():
+        network.conv_stem.weight.fill_(0.25)
+    save_tensors(tmp_path / "timm.safetensors", network.state_dict())
+    save_tensors(tmp_path / "other.safetensors", {"conv_stem.weight": torch.zeros(1)})
+    (tmp_path / "evil.pth").write_bytes(CODE["reduce"](tmp_path / "canary"))
+
+    def built(file: str) -> torch.Tensor:
+        config = small_config("backbone.pretrained=true", f"backbone.weights={tmp_path / file}")
+        net = build_net(config.model.supernet(COCO17, Backbone("mobilenetv2_100")), config)
+        return next(net.backbone.parameters())
+
+    assert bool((built("timm.safetensors") == 0.25).all())
+    for file, code in {
+        "none.pth": "missing-file",
+        "evil.pth": "bad-weights",
+        "other.safetensors": "missing-weights",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            built(file)
+        assert caught.value.code == code
+    assert not (tmp_path / "canary").exists()
