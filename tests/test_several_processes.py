@@ -41,6 +41,7 @@ def test_any_number_of_processes_sees_the_same_and_learns_the_same(count: int, t
     together = json.loads(out)
     assert together["poses"] == alone["poses"]
     assert together["validation"] == alone["validation"]
+    assert (alone["one bit"], together["one bit"]) == ("", "ranks-differ")
     for name, told in alone["steps"].items():
         assert len(told["losses"]) == steps
         assert together["steps"][name]["persons"] == told["persons"]

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from posefabric import ranks
 from posefabric.errors import INTERRUPTED, TERMINATED
 
 SIGNALS = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
@@ -32,6 +33,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._agreed: int | None = None
         self._held = False
         self._before: dict[int, Any] = {}
         self._deadline: threading.Timer | None = None
@@ -56,10 +58,15 @@ class Interruption:
         finally:
             self._held = False
 
-    def end_if_asked(self) -> None:
-        """End the run where a signal has come."""
-        if self.asked is not None:
-            raise _ending(self.asked)
+    def agree(self) -> bool:
+        """Whether a signal has come to any of the job's processes; then all of them end after the same step."""
+        self._agreed = ranks.highest(self.asked or 0)[0] or None
+        return self._agreed is not None
+
+    def end_if_agreed(self) -> None:
+        """End the run where a signal has come, to whatever process."""
+        if self._agreed is not None:
+            raise _ending(self._agreed)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = number

@@ -160,7 +160,7 @@ class _Drive:
     ) -> bool:
         """Whether the end was reached from `start`; if not, what went wrong is noted."""
         self.run.cut_rows(start)
-        self._check_ranks(start)
+        self._compare_ranks(start, whole=True)
         self.learner.slow_down(rate_factor(self.run))
         if self.watch is not None:
             self.watch.begin(start)
@@ -183,7 +183,7 @@ class _Drive:
                         return False
                     journal.write(step + 1, "train", row)
                     self._look_on(step + 1, row)
-                self.interruption.end_if_asked()
+                self.interruption.end_if_agreed()
                 progress.advance(loss=row["loss"])
                 if self.plan.validates(step + 1):
                     measure(step + 1)
@@ -192,22 +192,21 @@ class _Drive:
     def _look_on(self, done: int, row: Mapping[str, float]) -> None:
         """What happens after a step besides learning: it is watched, and saved where that is due or costs little."""
         due = self.plan.validates(done)
-        self.interruption.asked = ranks.highest(self.interruption.asked or 0)[0] or None  # all end after the same step
-        net = self.learner.bare_net
-        if isinstance(net, PoseNet):
-            ranks.check_same("alpha or beta", ranks.fingerprint(net.architecture_parameters()), done)
-        if due:
-            self._check_ranks(done)
+        self._compare_ranks(done, whole=due)
         if self.watch is not None:
             self.watch.see(done, row, validated=due)
-        if due or self.interruption.asked is not None or self.keeper.pays():
+        if self.interruption.agree() or due or self.keeper.pays():
             self.keeper.save(done)
 
-    def _check_ranks(self, done: int) -> None:
-        """Whether every rank holds the same net."""
-        if ranks.size() > 1:
-            digest = tensors_digest(self.learner.bare_net.state_dict())
-            ranks.check_same("the nets", int(digest[:15], 16), done)
+    def _compare_ranks(self, done: int, *, whole: bool) -> None:
+        """Make sure that every rank holds the same alpha and beta, or the same `whole` net."""
+        net = self.learner.bare_net
+        if ranks.size() == 1:
+            return
+        if isinstance(net, PoseNet):
+            ranks.check_same("alpha or beta", ranks.fingerprint(net.architecture_parameters()), done)
+        if whole:
+            ranks.check_same("the nets", int(tensors_digest(net.state_dict())[:15], 16), done)
 
     def _step(self, batches: Batches, step: int) -> dict[str, float] | None:
         """One learning step; nothing where its numbers are not finite."""

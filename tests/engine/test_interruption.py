@@ -61,7 +61,8 @@ def test_what_is_held_is_finished_first() -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
                 done.append("step")
             done.append("after")
-            interrupted.end_if_asked()
+            assert interrupted.agree()
+            interrupted.end_if_agreed()
             done.append("never")
 
     with pytest.raises(SystemExit) as caught:

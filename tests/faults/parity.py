@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from small_runs import lively_net, new_strategy, small_config, small_people
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from posefabric import ranks
 from posefabric.data.loader import Batch
 from posefabric.engine.bench import search_plan, search_sources
 from posefabric.engine.evaluate import predict_people, validate
+from posefabric.errors import UserError
 
 STRATEGIES = ("sync", "first-order", "second-order", "gumbel-hard", "random-k")
 
@@ -35,7 +37,18 @@ def steps_of_all(num_steps: int) -> dict[str, Any]:
         steps = {name: _steps(name, net.state_dict(), num_steps) for name in STRATEGIES}
     finally:
         nn.BatchNorm2d.forward = forward  # type: ignore[method-assign]
-    return {"poses": poses, "validation": loss, "steps": steps}
+    return {"poses": poses, "validation": loss, "steps": steps, "one bit": _one_bit()}
+
+
+def _one_bit() -> str:
+    """The code of what is said where a tensor of all ranks but the first differs in one bit."""
+    one = torch.ones(3)
+    one.view(torch.int32)[1] ^= int(ranks.rank() > 0)
+    try:
+        ranks.check_same("ones", ranks.fingerprint([one]), 0)
+    except UserError as error:
+        return error.code
+    return ""
 
 
 def _fixed(norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
