@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def refusal(read: Callable[[], Any]) -> str:
     return ""
 
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = 500 if os.environ.get("POSEFABRIC_LONG") == "1" else 25
+FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("net") / "architecture.json"
 
 
+@pytest.mark.long
 @FUZZ
 @given(net=nets())
 def test_a_changed_architecture_is_built_or_refused(net: Any, file: Path) -> None:
@@ -116,6 +119,7 @@ def test_a_changed_architecture_is_built_or_refused(net: Any, file: Path) -> Non
     assert told.replace("\n", "").isprintable()
 
 
+@pytest.mark.long
 @FUZZ
 @given(change=configs())
 def test_a_changed_configuration_is_read_or_refused(change: Any) -> None:

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,15 @@ class Outcome:
 
 def outcome(read: Callable[[], Any]) -> Outcome:
     """Call a reader in a copy of this process, within limits."""
+    return outcomes([read])[0]
+
+
+def outcomes(reads: Sequence[Callable[[], Any]]) -> list[Outcome]:
+    """Call readers one after the other in one copy; what kills it is the outcome of all that are left."""
     ours, theirs = os.pipe()
     process = os.fork()
     if process == 0:
-        _report(theirs, read)
+        _report(theirs, reads)
     os.close(theirs)
     deadline, told = time.monotonic() + PATIENCE_S, b""
     while select.select([ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -54,26 +59,32 @@ def outcome(read: Callable[[], Any]) -> Outcome:
         os.kill(process, signal.SIGKILL)
     os.close(ours)
     _, status = os.waitpid(process, 0)
-    return Outcome(**json.loads(told)) if told else Outcome(f"died with status {status}", "", PATIENCE_S)
+    found = [Outcome(**json.loads(line)) for line in told.splitlines()]
+    return found + [Outcome(f"died with status {status}", "", PATIENCE_S)] * (len(reads) - len(found))
 
 
-def _report(pipe: int, read: Callable[[], Any]) -> None:
+def _report(pipe: int, reads: Sequence[Callable[[], Any]]) -> None:
     """In the copy: read, tell, and end without any cleaning up."""
     try:
         pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115  the process ends at once
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM,) * 2)
-        before, start = _peak(), time.process_time()
-        code, message = "", ""
-        try:
-            read()
-        except UserError as error:
-            code, message = error.code, str(error)
-        except BaseException as error:  # noqa: BLE001  whatever it is, it is told
-            code, message = type(error).__name__, "".join(traceback.format_exception(error))[-2000:]
-        found = Outcome(code, message, time.process_time() - start, _peak() - before)
-        os.write(pipe, json.dumps(found.__dict__).encode())
+        before = _peak()
+        for read in reads:
+            os.write(pipe, json.dumps(_tried(read, before).__dict__).encode() + b"\n")
     finally:
         os._exit(0)
+
+
+def _tried(read: Callable[[], Any], before: int) -> Outcome:
+    start = time.process_time()
+    code, message = "", ""
+    try:
+        read()
+    except UserError as error:
+        code, message = error.code, str(error)
+    except BaseException as error:  # noqa: BLE001  whatever it is, it is told
+        code, message = type(error).__name__, "".join(traceback.format_exception(error))[-2000:]
+    return Outcome(code, message, time.process_time() - start, _peak() - before)
 
 
 def _peak() -> int:
