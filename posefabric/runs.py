@@ -33,7 +33,8 @@ from posefabric.texts import LARGEST_LOG, file_digest, parse_json, read_text
 
 FORMAT = 1
 
-METRICS = "metrics.jsonl"
+METRICS, CANDIDATES = "metrics.jsonl", "candidates.jsonl"
+"""What was measured after which step; every net that a strategy compared, with its seed, MACs and score."""
 
 SEALED = "sha256"
 """The key of `run.json` that holds the digests of what a run left."""
@@ -146,11 +147,11 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """Every logged row, in order; a last line that a crash cut short is none."""
+        """Every row of a file, in order, with its step but for candidates; a last line that a crash cut short is none."""
         file = self.path / name
         text = read_text(file, code="bad-run", most=LARGEST_LOG) if file.exists() else ""
-        lines = text.splitlines(keepends=True)
-        return [_row(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
+        lines, parse = text.splitlines(keepends=True), _object if name == CANDIDATES else _row
+        return [parse(line, f"{file}, line {i}") for i, line in enumerate(lines, start=1) if line.endswith("\n")]
 
     def cut_rows(self, step: int, name: str = METRICS) -> None:
         """Forget rows logged after a checkpoint's step."""

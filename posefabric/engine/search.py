@@ -20,14 +20,11 @@ from posefabric.engine.from_scratch import announce, keep_net
 from posefabric.engine.loop import Batches, run_steps
 from posefabric.engine.train import load_backbone
 from posefabric.engine.watching import SearchWatch
-from posefabric.runs import Run
+from posefabric.runs import CANDIDATES, Run
 from posefabric.strategies import strategy
 from posefabric.strategies.auxiliary import check_skips
 from posefabric.strategies.derive import check_derivation
 from posefabric.strategies.protocol import StrategySetup
-
-CANDIDATES = "candidates.jsonl"
-"""Every net that a strategy compared, with its seed, MACs and score, where one did."""
 
 
 def search(run: Run, config: Config, supernet: Architecture, train: People, val: People) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from posefabric.architecture import Architecture
 from posefabric.config import Config
 from posefabric.data.loader import Batch
 from posefabric.engine.scoring import Scoring, Shares
-from posefabric.engine.search import CANDIDATES, search
+from posefabric.engine.search import search
 from posefabric.errors import UserError
-from posefabric.runs import Run
+from posefabric.runs import CANDIDATES, Run
 from posefabric.strategies import STRATEGIES
 from posefabric.strategies.one_shot import OneShot, RandomSearch
 
