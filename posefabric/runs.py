@@ -147,7 +147,7 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """Every row of a file, in order, with its step but for candidates; a last line that a crash cut short is none."""
+        """Every row of a file, in order, with its step but for candidates; a last line cut short by a crash is none."""
         file = self.path / name
         text = read_text(file, code="bad-run", most=LARGEST_LOG) if file.exists() else ""
         lines, parse = text.splitlines(keepends=True), _object if name == CANDIDATES else _row

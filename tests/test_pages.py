@@ -17,10 +17,12 @@ PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorte
 
 
 def shell_lines(page: str, program: str) -> list[list[str]]:
-    """The words after the program's name in the lines of a page's shell blocks, comments left out."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    """The words after the program's name in the lines of a page's shell blocks, comments left out; by torchrun, too."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-    return [line[1:] for line in lines if line[:1] == [program]]
+    started = [line[line.index("-m") + 1 :] if "torchrun" in line[:2] else line for line in lines]
+    return [line[1:] for line in started if line[:1] == [program]]
 
 
 @pytest.mark.parametrize("page", PAGES)
