@@ -100,7 +100,7 @@ CODES: dict[str, Code] = {
     ),
     "out-of-memory": Code(
         INPUT_OUTPUT,
-        "Not even one sample fits into memory.",
+        "A batch, or even one sample, does not fit into memory.",
         "Choose a smaller input (model.input_hw), a smaller net, or a machine with more memory.",
     ),
     "rehearsal-failed": Code(

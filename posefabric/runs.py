@@ -104,6 +104,7 @@ class Run:
         if (path / "run.json").exists() and ((run := Run(path, lock)).finished or run.rows()):
             _check_same(run.record, wanted, path)
             return run
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)
         record = {**wanted, "state": "running", "started": _now(), "versions": versions(), "git": git_state()}
         write_atomic(path / "run.json", to_text(record))
         return Run(path, lock)
@@ -143,8 +144,11 @@ class Run:
 
     def log(self, row: Mapping[str, Any], name: str = METRICS) -> None:
         """Append one object to a JSONL file of the run folder."""
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise not_written(self.path / name, error) from error
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """Every row of a file, in order, with its step but for candidates; a last line cut short by a crash is none."""

@@ -118,18 +118,38 @@ def _until_it_ends(work: Work, folder: Path, hits: int, chance: random.Random) -
     """The same command again until it has ended well, killed now and then; how many hits there are now, and the run."""
     place = 0
     while True:
-        command = Command(work.line(NAMES[place], chance.choice((0, 0, 2))), folder)
-        moment = after(chance.uniform(0, 0.7 * work.seconds))
-        lonely = chance.random() < LONELY
-        if not command.kill_when(lambda: hits < KILLS and moment(), alone=lonely):  # noqa: B023
+        run = folder / NAMES[place]
+        command = Command(work.line(run.name, chance.choice((0, 0, 2))), folder)
+        moment = _moment(run, 0.7 * work.seconds, chance) if hits < KILLS else lambda: False
+        if not command.kill_when(moment, alone=chance.random() < LONELY):
             assert command.returncode == 0, command.err
-            return hits, folder / NAMES[place]
+            return hits, run
         hits += 1
         if chance.random() < DAMAGES:
-            _damage_newest(folder / NAMES[place], chance)
-        if chance.random() < MOVES and (folder / NAMES[place]).exists():
-            (folder / NAMES[place]).rename(folder / NAMES[1 - place])
+            _damage_newest(run, chance)
+        if chance.random() < MOVES and run.exists():
             place = 1 - place
+            run.rename(folder / NAMES[place])
+
+
+def _moment(run: Path, seconds: float, chance: random.Random) -> Event:
+    """Some time from now, or some steps of learning and an instant from now, however slow the machine is."""
+    if chance.random() < 0.5:
+        return after(chance.uniform(0, seconds))
+    wanted, delay, passed = _rows(run) + chance.randrange(1, 6), chance.uniform(0, 0.05), list[Event]()
+
+    def seen() -> bool:
+        if not passed and _rows(run) >= wanted:
+            passed.append(after(delay))
+        return bool(passed) and passed[0]()
+
+    return seen
+
+
+def _rows(run: Path) -> int:
+    """How much has been logged, in a search, a training, or the tuning of a derived net."""
+    files = [run / "metrics.jsonl", *run.glob("tuning/*/metrics.jsonl")]
+    return sum(file.read_bytes().count(b"\n") for file in files if file.exists())
 
 
 def _damage_newest(run: Path, chance: random.Random) -> None:

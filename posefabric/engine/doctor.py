@@ -1,6 +1,7 @@
 """Whether a run folder is sound, and what works on this machine: what `posefabric doctor` lists.
 
-Nothing is changed. Each finding names the file, what was found, what should be, and what to do.
+Nothing is changed. Each finding names the file, what was found, what should be, and what to do. That an exported net
+equals its run is looked at by whoever exports; here it is the net prepared for that (`models.folding`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any
 import torch
 
 from posefabric.checkpoints import check_checkpoints, load_tensors, strays
+from posefabric.engine.divergence import ROLLBACKS
 from posefabric.engine.sharing import copies
 from posefabric.errors import UserError
 from posefabric.models.cost import count
 from posefabric.models.folding import folded
 from posefabric.models.net import PoseNet
 from posefabric.predictor import load
-from posefabric.runs import SEALED, Run
+from posefabric.runs import RESUME, SEALED, Run
 from posefabric.texts import file_digest
 
 PARITY = 1e-4
@@ -56,7 +58,7 @@ class Finding:
 def examine(folder: Path) -> list[Finding]:
     """Everything that can be told of a run folder. Raises `UserError("bad-run")` for what is none."""
     run = Run(folder)
-    findings = [_state(run), *_seals(run), *_leftovers(run), *_rows(run)]
+    findings = [_state(run), *_exactness(run), *_seals(run), *_leftovers(run), *_rows(run)]
     if (folder / "weights.safetensors").is_file() and (folder / "architecture.json").is_file():
         findings += [*_weights(run), *_figures(run)]
     return findings
@@ -70,7 +72,9 @@ def machine() -> list[Finding]:
         Finding("posefabric", importlib.metadata.version("posefabric")),
         Finding("torch", f"{torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"),
         Finding("GPU", ", ".join(gpus) or "none: everything runs on the CPU"),
-        Finding("disk", f"{free / 1e9:.1f} GB free in {Path.cwd()}", well=free > 1e9, todo="Free some space."),
+        Finding(
+            "disk", f"{free / 1e9:.1f} GB free in {Path.cwd()}", free > 1e9, "" if free > 1e9 else "Free some space."
+        ),
     ]
     for extra, package in EXTRAS.items():
         there = importlib.util.find_spec(package) is not None
@@ -83,6 +87,16 @@ def _state(run: Run) -> Finding:
     if run.finished:
         return Finding("run.json", f"a finished {run.record['command']}")
     return Finding("run.json", f"a {run.record['command']} that has not ended", False, "Repeat its command to go on.")
+
+
+def _exactness(run: Run) -> Iterator[Finding]:
+    """What its resumes are worth, and whether numbers have ever been other than finite."""
+    noted = run.record.get(RESUME)
+    if noted:
+        ground = f"{noted['device']}, {noted['threads']} threads, torch {noted['torch']}"
+        yield Finding("run.json", f"resumes {'to the last bit' if noted['exact'] else 'to about 1e-5'} ({ground})")
+    for past in run.record.get(ROLLBACKS, ()):
+        yield Finding("run.json", f"went back from step {past['step']}, where {past['module']} was not finite")
 
 
 def _seals(run: Run) -> Iterator[Finding]:
@@ -143,7 +157,8 @@ def _parity(net: PoseNet) -> Finding:
     image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     apart = float((net(image) - folded(net)(image)).abs().max())
     told = f"heatmaps without norms and mixing weights differ by {apart:.1g} at most"
-    return Finding("architecture.json", told, apart <= PARITY, f"Report it: {PARITY:g} is allowed.")
+    well = apart <= PARITY
+    return Finding("architecture.json", told, well, "" if well else f"Report it: {PARITY:g} is allowed.")
 
 
 def _figures(run: Run) -> Iterator[Finding]:

@@ -67,11 +67,15 @@ class Keeper:
         ranks.first_does(lambda: remove_strays(self.folder))
 
     def restore(self) -> int:
-        """Bring the learner to where the newest whole checkpoint stands; how many steps were done then."""
+        """Bring the learner to where the newest whole checkpoint stands; how many steps were done then.
+
+        Where there is none, one is written of what the learner begins with, to which the first steps may go back.
+        """
         found = latest_checkpoint(self.folder, self.run.record["config"])
         step, state = found or (0, None)
         ranks.check_same("the checkpoints found", step, step)
         if state is None:
+            self.save(0)
             return 0
         self._load(step, state)
         logger.info("resuming at step %d", step)

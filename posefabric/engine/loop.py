@@ -19,7 +19,7 @@ from posefabric.checkpoints import tensors_digest
 from posefabric.config import Config
 from posefabric.data.loader import Batch, CropSettings, training_batches
 from posefabric.data.records import People
-from posefabric.engine.divergence import note_divergence, rate_factor
+from posefabric.engine.divergence import check_finite, is_finite, note_divergence, note_left_out, rate_factor
 from posefabric.engine.exactness import make_deterministic, note_exactness
 from posefabric.engine.interruption import Interruption
 from posefabric.engine.keeping import Keeper, Learner
@@ -30,6 +30,8 @@ from posefabric.runs import Run
 from posefabric.settings import Optimization
 
 logger = logging.getLogger(__name__)
+
+SMALLER = "Give smaller batches: search.batch_size, train.batch_size or evaluation.batch_size."
 
 Batches = tuple[Batch | None, ...]
 
@@ -138,8 +140,11 @@ def run_steps(
     keeper = Keeper(run, learner)
     with Interruption() as interruption:
         drive = _Drive(run, learner, plan, keeper, interruption, watch)
-        while not drive.attempt(keeper.restore(), batches_from, validate):
-            pass
+        try:
+            while not drive.attempt(keeper.restore(), batches_from, validate):
+                pass
+        except torch.OutOfMemoryError as error:  # of alpha and beta's own step, or of a validation
+            raise UserError("out-of-memory", str(error), todo=SMALLER) from error
     if plan.leave == "best":
         keeper.restore_best()
 
@@ -178,11 +183,9 @@ class _Drive:
             batches = batches_from(start)
             for step in range(start, steps):
                 with self.interruption.held():
-                    row = self._step(next(batches), step)
+                    row = self._step(next(batches), step, journal)
                     if row is None:
                         return False
-                    journal.write(step + 1, "train", row)
-                    self._look_on(step + 1, row)
                 self.interruption.end_if_agreed()
                 progress.advance(loss=row["loss"])
                 if self.plan.validates(step + 1):
@@ -192,10 +195,12 @@ class _Drive:
     def _look_on(self, done: int, row: Mapping[str, float]) -> None:
         """What happens after a step besides learning: it is watched, and saved where that is due or costs little."""
         due = self.plan.validates(done)
+        check_finite(self.learner.bare_net, done, whole=due)
         self._compare_ranks(done, whole=due)
         if self.watch is not None:
             self.watch.see(done, row, validated=due)
-        if self.interruption.agree() or due or self.keeper.pays():
+        asked = self.interruption.agree() or self.keeper.pays()
+        if due or (asked and is_finite(self.learner.bare_net)):
             self.keeper.save(done)
 
     def _compare_ranks(self, done: int, *, whole: bool) -> None:
@@ -208,10 +213,15 @@ class _Drive:
         if whole:
             ranks.check_same("the nets", int(tensors_digest(net.state_dict())[:15], 16), done)
 
-    def _step(self, batches: Batches, step: int) -> dict[str, float] | None:
-        """One learning step; nothing where its numbers are not finite."""
+    def _step(self, batches: Batches, step: int, journal: _Journal) -> dict[str, float] | None:
+        """One learning step, logged and looked at; nothing where its numbers are not finite."""
         try:
-            return self.learner.step(*batches, step=step)
+            row = self.learner.step(*batches, step=step)
+            if row.get("skipped"):
+                note_left_out(self.run, step, self.learner.bare_net, batches)
+            journal.write(step + 1, "train", row)
+            self._look_on(step + 1, row)
+            return row
         except UserError as error:
             if error.code != "diverged":
                 raise

@@ -100,6 +100,7 @@ class FirstOrder:
     def _learn_architecture(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> float:
         self._weights.net.train()
         loss, gradients = self._gradients(weight_batch, architecture_batch, step)
+        value = checked_loss(loss, step, self._weights.rate(step))
         if self._terms.active:
             further = torch.autograd.grad(self._terms(step), self._parameters, materialize_grads=True)
             gradients = [gradient + term for gradient, term in zip(gradients, further, strict=True)]
@@ -109,7 +110,7 @@ class FirstOrder:
         if not all(torch.isfinite(gradient).all() for gradient in gradients):
             raise UserError("diverged", f"a gradient of alpha or beta of step {step} is not finite")
         self._optimizer.step()
-        return checked_loss(loss, step, self._weights.rate(step))
+        return value
 
     def _gradients(self, weight_batch: Batch, architecture_batch: Batch, step: int) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss on the held-out persons, and its gradient with respect to alpha and beta."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import cpu_engine, lively_net, small_config, small_people, small_supernet, training_stream
+from small_runs import cpu_engine, lively_net, new_strategy, small_config, small_people, small_supernet, training_stream
+from torch import nn
 
-from posefabric.checkpoints import load_tensors
+from posefabric.checkpoints import best, latest_checkpoint, load_tensors
 from posefabric.config import Config
-from posefabric.engine.divergence import MOST, ROLLBACKS, diagnose
+from posefabric.engine.divergence import LEFT_OUT, MOST, ROLLBACKS, diagnose
 from posefabric.engine.loop import Source
 from posefabric.engine.search import search
 from posefabric.engine.train import build_net, train
@@ -20,6 +21,8 @@ from posefabric.errors import UserError
 from posefabric.models.net import PoseNet, softmax_mixings
 from posefabric.optimization import WeightLearner
 from posefabric.runs import Run
+from posefabric.strategies import STRATEGIES
+from posefabric.strategies.gradient import FirstOrder
 
 PEOPLE = small_people(), small_people(6, seed=1)
 
@@ -81,6 +84,88 @@ def test_after_three_steps_back_the_run_ends_and_names_the_persons(
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())[ROLLBACKS]) == MOST + 1
 
 
+def test_alpha_that_overflows_is_caught_on_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on the next one, when a checkpoint of it might have been written."""
+    honest = FirstOrder.step
+
+    def overflowing(strategy: FirstOrder, *batches: Any, step: int) -> dict[str, float]:
+        figures = honest(strategy, *batches, step=step)
+        with torch.no_grad():
+            next(strategy.bare_net.architecture_parameters()).fill_(torch.inf)
+        return figures
+
+    monkeypatch.setattr(FirstOrder, "step", overflowing)
+    with pytest.raises(UserError, match=r"mixing\.\w+\.\S+ is not finite after step 1") as caught:
+        carry_out("search", tmp_path / "run", small_config("search.strategy=first-order", "search.epochs=2"))
+    assert caught.value.code == "diverged"
+    assert len(Run(tmp_path / "run").record[ROLLBACKS]) == MOST + 1
+    assert (latest_checkpoint(tmp_path / "run") or (None,))[0] == 0
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, config = WeightLearner.step, small_config("train.epochs=2", "train.leave=best")
+
+    def spoiling(learner: WeightLearner, batch: Any, step: int) -> dict[str, float]:
+        row = honest(learner, batch, step)
+        if step == 2:  # a validation follows
+            with torch.no_grad():
+                next(learner.bare_net.weights()).fill_(torch.inf)
+        return row
+
+    monkeypatch.setattr(WeightLearner, "step", spoiling)
+    with pytest.raises(UserError, match=r"is not finite after step 3"):
+        carry_out("train", tmp_path / "run", config)
+    step, _ = latest_checkpoint(tmp_path / "run") or (0, {})
+    assert step < 3
+    assert best(tmp_path / "run") is None
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_notices_a_nan_on_its_step(name: str) -> None:
+    config = small_config()
+    for spoiled in range(1 + STRATEGIES[name].steps_on_held_out):
+        strategy, batches = new_strategy(name, config), training_stream(config, 2)
+        batches[spoiled].images[0, 0, 0, 0] = torch.nan
+        with pytest.raises(UserError, match="of step 3 is") as caught:
+            strategy.step(*batches, step=3)
+        assert caught.value.code == "diverged"
+        assert all(torch.isfinite(parameter).all() for parameter in strategy.bare_net.parameters())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in STRATEGIES if list(new_strategy(name, small_config()).net.mixing.parameters())]
+)
+def test_alpha_that_is_nan_is_noticed_on_the_step_that_sees_it(name: str) -> None:
+    config = small_config()
+    strategy = new_strategy(name, config)
+    with torch.no_grad():
+        next(strategy.bare_net.mixing.parameters()).fill_(torch.nan)
+    with pytest.raises(UserError, match="of step 3 is") as caught:
+        strategy.step(*training_stream(config, 2), step=3)
+    assert caught.value.code == "diverged"
+
+
+def test_a_gradient_that_is_left_out_is_named_and_its_batch_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, honest, name = small_config("train.epochs=1"), nn.utils.clip_grad_norm_, list[str]()
+
+    def overflowing(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:
+        if not name:
+            name.append("seen")
+            assert parameters[0].grad is not None
+            parameters[0].grad.fill_(torch.inf)
+        return honest(parameters, limit)
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", overflowing)
+    run = carry_out("train", tmp_path / "run", config)
+    (noted,) = run.record[LEFT_OUT]
+    assert noted["step"] == 0
+    assert noted["module"].startswith("the gradient of backbone.")
+    assert (run.path / "diverged" / "step-0.safetensors").is_file()
+    assert ROLLBACKS not in run.record
+
+
 def test_an_architecture_parameter_that_is_nan_is_named() -> None:
     config = small_config()
     supernet = small_supernet(config)
@@ -89,7 +174,9 @@ def test_an_architecture_parameter_that_is_nan_is_named() -> None:
     with torch.no_grad():
         net.mixing[part].alpha["shared"][0, 0] = torch.nan  # type: ignore[index,union-attr,operator]
     batch = training_stream(config, 1)[0]
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     found = diagnose(net, batch)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
     assert found == {"module": f"mixing.{part}.alpha.shared", "persons": batch.indices.tolist()}
 
 
@@ -143,6 +230,16 @@ def new_learner(config: Config, monkeypatch: pytest.MonkeyPatch, limit: int) -> 
 
     monkeypatch.setattr(learner.bare_net, "forward", forward)
     return learner
+
+
+def test_memory_that_ends_elsewhere_is_told_and_no_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def validate(*_: Any) -> dict[str, float]:
+        raise torch.OutOfMemoryError("made to happen")
+
+    monkeypatch.setattr("posefabric.engine.train.evaluate", validate)
+    with pytest.raises(UserError, match=r"made to happen.*evaluation\.batch_size") as caught:
+        carry_out("train", tmp_path / "run", small_config())
+    assert caught.value.code == "out-of-memory"
 
 
 def test_where_not_even_one_sample_fits_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
