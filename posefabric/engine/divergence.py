@@ -98,6 +98,8 @@ def diagnose(net: Net, batch: Batch) -> dict[str, Any]:
     if bad.any():
         return {"module": "images", "persons": batch.indices[bad].tolist()}
     seen: list[str] = []
+    if ranks.size() > 1:
+        net.eval()  # norms that share their statistics would wait for a rank that looks elsewhere
     statistics = [(buffer, buffer.clone()) for buffer in net.buffers()]
     hooks = [module.register_forward_hook(_watch(name, seen)) for name, module in net.named_modules()]
     try:
