@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -40,6 +41,9 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
 SHARED_COMMANDS = (commands.search, commands.derive, commands.train, commands.evaluate)
 """What several processes may do together."""
 
+PATIENCE_S = 10.0
+"""How long a command that was told to end may take to do so."""
+
 DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.view, commands.import_, commands.download)
 EXPERIMENT_COMMANDS = (commands.run, commands.work, commands.table)
 
@@ -66,7 +70,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without the letters of some name
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    heed_signals()
     try:
         build()()
     except UserError as error:
@@ -83,6 +87,21 @@ def main() -> None:
         traceback.print_exc()
         print("error: this is a bug in posefabric; the traceback above says where", file=sys.stderr)
         sys.exit(BUG)
+
+
+def heed_signals() -> None:
+    """From now on the signals by which systems end a job end this process with `TERMINATED`."""
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _end)
+
+
+def _end(*_: object) -> None:
+    """End the process by an exception; where that gets lost, as in a destructor or a bare `except`, by force."""
+    deadline = threading.Timer(PATIENCE_S, os._exit, (TERMINATED,))
+    deadline.daemon = True
+    deadline.start()
+    sys.exit(TERMINATED)
 
 
 def _print_version(wanted: bool) -> None:

@@ -43,11 +43,13 @@ class Interruption:
             self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None and self.asked is not None:  # it came after the last look, or what it raised was lost
+            raise _ending(self.asked)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -72,11 +74,11 @@ class Interruption:
         self.asked = number
         for known in SIGNALS:
             signal.signal(known, signal.SIG_DFL)
-        if not self._held:
-            raise _ending(number)
         self._deadline = threading.Timer(PATIENCE_S, os._exit, (SIGNALS[signal.Signals(number)],))
         self._deadline.daemon = True
         self._deadline.start()
+        if not self._held:
+            raise _ending(number)  # lost where Python is in a destructor: then the deadline counts
 
 
 def _ending(number: int) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from posefabric import cli
 from posefabric.engine import interruption
 from posefabric.engine.interruption import Interruption
 
@@ -81,3 +83,39 @@ def test_outside_of_a_step_a_signal_ends_the_run_at_once_and_handlers_come_back(
     with pytest.raises(SystemExit):
         validate()
     assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def lost(number: int) -> None:
+    """A signal whose exception is swallowed, as by Python in a destructor, or by a library at its import."""
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+
+
+def test_a_signal_whose_exception_is_lost_ends_the_run_at_its_next_look() -> None:
+    with pytest.raises(SystemExit) as caught, Interruption():
+        lost(signal.SIGTERM)
+    assert caught.value.code == 143
+
+
+def validates_for_long() -> None:
+    with Interruption():
+        lost(signal.SIGTERM)
+        time.sleep(30)
+
+
+def works_for_long() -> None:
+    cli.heed_signals()
+    lost(signal.SIGUSR1)
+    time.sleep(30)
+
+
+@pytest.mark.parametrize("act", [validates_for_long, works_for_long])
+def test_a_signal_whose_exception_is_lost_ends_the_process_in_time(
+    act: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interruption, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(cli, "PATIENCE_S", 0.2)
+    code, seconds = ending_of(act)
+    assert code == 143
+    assert seconds < 5
