@@ -29,7 +29,7 @@ def rehearse(line: Sequence[str]) -> dict[str, Any]:
     """Rehearse a training, given as its command line without `--output`.
 
     `exact` says whether losses and weights are the same to the last bit, `max_abs_diff` how far weights are apart. A
-    training that ends by itself with an error raises `UserError("rehearsal-failed")`.
+    training that fails, or is too short to be killed, raises `UserError("rehearsal-failed")`.
     """
     with tempfile.TemporaryDirectory(prefix="posefabric-") as folder:
         calm, killed = Path(folder) / "calm", Path(folder) / "killed"
@@ -49,18 +49,26 @@ def _train(line: Sequence[str], output: Path, kills: Sequence[int]) -> None:
     limit = ["--set", f"train.max_steps={STEPS}", "--output", str(output)]
     whole = [sys.executable, "-m", "posefabric", *line, *limit]
     for number in kills:
-        with _started(whole) as process:
-            while process.poll() is None and _steps(output) < number:
+        if _comes_to_its_end(whole, output, number):
+            found = f"the rehearsed training was over before it could be killed after {number} steps"
+            todo = "For the rehearsal, raise train.epochs or lower train.batch_size."
+            raise UserError("rehearsal-failed", found, f"{STEPS} steps or more", todo)
+    _comes_to_its_end(whole, output)
+
+
+def _comes_to_its_end(line: Sequence[str], output: Path, number: int | None = None) -> bool:
+    """Whether a process trained to the end; it is killed once `number` steps are logged. Raises what it fails with."""
+    with tempfile.TemporaryFile() as said:  # no pipe: one that nobody reads stops the process when it is full
+        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=said) as process:
+            while process.poll() is None and (number is None or _steps(output) < number):
                 time.sleep(0.01)
+            killed = process.poll() is None
             process.kill()
-    with _started(whole) as process:
-        _, told = process.communicate()
-    if process.returncode:
+        said.seek(0)
+        told = said.read().decode(errors="replace")
+    if process.returncode and not killed:
         raise UserError("rehearsal-failed", f"the rehearsed training ended with an error: {told[-2000:].strip()}")
-
-
-def _started(line: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return process.returncode == 0
 
 
 def _steps(run: Path) -> int:
