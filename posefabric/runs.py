@@ -112,6 +112,7 @@ class Run:
     def hold(self) -> None:
         """Keep other processes from writing here as long as this object lives. Raises `UserError("run-busy")`."""
         self._lock = hold(self.path)
+        self.record = read_record(self.path / "run.json")  # another may have held it a moment ago
 
     @property
     def finished(self) -> bool:
@@ -265,9 +266,14 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _row(text: str, where: str) -> dict[str, Any]:
-    row = _object(text, where)
+    """A logged row. A damaged one is told of: nothing that a run goes on from depends on it."""
+    todo = "Restore the line, or remove it: a run goes on without it, and only the report lacks it."
+    try:
+        row = _object(text, where)
+    except UserError as error:
+        raise UserError("bad-run", error.given, error.allowed, todo) from None
     if type(row.get("step")) is not int:
-        raise UserError("bad-run", f"{where} has no step", "a number of steps in every row")
+        raise UserError("bad-run", f"{where} has no step", "a number of steps in every row", todo)
     return row
 
 

@@ -165,6 +165,16 @@ def test_a_row_has_a_step(row: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2") as caught:
         run.rows()
     assert caught.value.code == "bad-run"
+    assert "remove it" in caught.value.todo
+
+
+def test_who_holds_a_run_sees_what_was_noted_last(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run")
+    late = Run(run.path)
+    run.note(derived="argmax")
+    late.hold()
+    late.note(visible_threshold=0.5)
+    assert Run(run.path).record["derived"] == "argmax"
 
 
 def test_rows_are_cut_back_to_a_step(tmp_path: Path) -> None:

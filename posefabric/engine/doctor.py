@@ -126,8 +126,8 @@ def _leftovers(run: Run) -> Iterator[Finding]:
 def _rows(run: Run) -> Iterator[Finding]:
     try:
         steps = [row["step"] for row in run.rows() if row.get("split") == "train"]
-    except (UserError, KeyError) as error:
-        yield Finding("metrics.jsonl", str(error), False, "Restore the file.")
+    except UserError as error:
+        yield Finding("metrics.jsonl", error.finding, False, error.todo)
         return
     if steps:
         whole = steps == list(range(1, len(steps) + 1))
@@ -148,7 +148,8 @@ def _weights(run: Run) -> Iterator[Finding]:
         yield Finding(name, f"{bad} holds numbers that are not finite", False, "Repeat the run at a lower rate.")
         return
     yield Finding(name, f"{len(tensors)} tensors, all finite, fitting architecture.json")
-    yield _parity(net.cpu())
+    if isinstance(net, PoseNet):
+        yield _parity(net.cpu())
 
 
 @torch.inference_mode()
@@ -165,7 +166,7 @@ def _figures(run: Run) -> Iterator[Finding]:
     figures = run.figures()
     if not figures:
         return
-    cost = count(run.architecture())
+    cost = count(run.description())
     wrong = [key for key in ("macs", "parameters") if figures.get(key, getattr(cost, key)) != getattr(cost, key)]
     found = f"{', '.join(wrong)} are not those of architecture.json" if wrong else "fits architecture.json"
     yield Finding("evaluation.json", found, not wrong, "Evaluate again: posefabric evaluate RUN DATA." if wrong else "")

@@ -229,7 +229,7 @@ class _Drive:
             return None
 
     def _is_validated(self, step: int) -> bool:
-        return any(row["step"] == step and row["split"] == "val" for row in self.run.rows())
+        return any(row["step"] == step and row.get("split") == "val" for row in self.run.rows())
 
 
 class _Journal:

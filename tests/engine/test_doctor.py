@@ -72,12 +72,17 @@ def lose_a_row(run: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(lines[1:]))
 
 
+def spoil_a_row(run: Path) -> None:
+    (run / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text().replace('"step": 2', '"stap": 2'))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "nan": (spoil_weights, "weights.safetensors: .*not finite"),
     "bit": (flip_a_bit, "weights.safetensors: not the file that the run left"),
     "checkpoint": (damage_a_checkpoint, "checkpoints/step-1: is damaged"),
     "draft": (leave_a_draft, ".weights.safetensors.tmp: left by a process that died"),
     "copy": (leave_a_copy, ".rank-1: left by a process that died"),
+    "bad row": (spoil_a_row, r"metrics.jsonl, line \d has no step; .*; to do: Restore the line, or remove it"),
     "row": (lose_a_row, "metrics.jsonl: steps are missing"),
 }
 

@@ -114,5 +114,6 @@ def test_every_command_takes_the_run(trained: Path, tmp_path: Path) -> None:
     assert profiled["parts"]["all"]["cells"] == {}
     commands.report([trained, trained], output=tmp_path / "report.html")
     assert "The same architecture as" in (tmp_path / "report.html").read_text()
+    assert commands.doctor(trained).exit_code == 0
     with pytest.raises(UserError):
         commands.derive(trained)
