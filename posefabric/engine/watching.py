@@ -62,10 +62,13 @@ class SearchWatch:
         self.run.cut_rows(start if start else -1, FILM)
         if (self.run.record.get(COLLAPSE) or {}).get("step", 0) > start:
             self.run.note(**{COLLAPSE: None})
+        film = read_film(self.run)
+        if film:
+            self._last = film[-1]
+            return
         if start:
-            self._last = read_film(self.run)[-1]
-        else:
-            self._write(self._with_fitted(self._frame(0, shares_of(self.net()))))
+            logger.warning("%s is gone: the film begins at step %d", self.run.path / FILM, start)
+        self._write(self._with_fitted(self._frame(start, shares_of(self.net()))))
 
     def see(self, step: int, figures: Mapping[str, float], *, validated: bool) -> None:
         """Write a frame where one is due, and warn where the search collapses."""

@@ -76,6 +76,14 @@ def test_the_film_of_a_resumed_search_is_that_of_an_uninterrupted_one(crash: int
     assert (resumed.path / FILM).read_bytes() == (whole.path / FILM).read_bytes()
 
 
+def test_a_search_whose_film_is_lost_goes_on_with_a_new_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = wander(tmp_path / "run", crash=6)
+    (run.path / FILM).unlink()
+    wander(tmp_path / "run")
+    assert "search.jsonl is gone: the film begins at step 4" in caplog.text
+    assert next(frame.step for frame in read_film(run)) == 4
+
+
 def test_a_search_begun_anew_begins_a_new_film(tmp_path: Path) -> None:
     """Before the first checkpoint there is nothing to keep, whatever another configuration has left."""
     Run.start(tmp_path / "run", "search", CONFIG.data_form(), {}).log({"step": 0, "fabrics": {}}, FILM)
