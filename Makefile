@@ -23,8 +23,8 @@ demo: $(INSTALLED) ## install into .venv, then search, train and report on synth
 test: $(INSTALLED) ## run the tests; PYTEST="-k name" hands options to pytest
 	$(QUIET_ENV) $(BIN)/python -m pytest -n 2 $(PYTEST)
 
-test-long: $(INSTALLED) ## the longer versions of some tests: more kills, more processes
-	POSEFABRIC_LONG=1 $(QUIET_ENV) $(BIN)/python -m pytest -n 2 -m long $(PYTEST)
+test-long: $(INSTALLED) ## slow tests, and longer versions of others: more kills, more processes
+	POSEFABRIC_LONG=1 $(QUIET_ENV) $(BIN)/python -m pytest -n 2 -m "long or slow" $(PYTEST)
 
 soak: $(INSTALLED) ## for hours: 300 kills of each command, and a run of MINUTES=30 that must not grow
 	POSEFABRIC_KILLS=300 POSEFABRIC_SOAK_MINUTES=$(or $(MINUTES),30) $(QUIET_ENV) \

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from faults.hostile import STRINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
+from sizes import LONG
 from small_runs import small_config, small_supernet
 from torch import Tensor
 
@@ -101,7 +101,7 @@ def refusal(read: Callable[[], Any]) -> str:
     return ""
 
 
-EXAMPLES = 500 if os.environ.get("POSEFABRIC_LONG") == "1" else 25
+EXAMPLES = 500 if LONG else 25
 FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 from faults.damage import flip_a_bit
 from faults.killing import Command, Event, after, carry_out
+from sizes import LONG
 from small_runs import TINY
 
 from posefabric.locks import LOCK_FILES
 
-KILLS = int(os.environ.get("POSEFABRIC_KILLS", "15" if os.environ.get("POSEFABRIC_LONG") == "1" else "5"))
+KILLS = int(os.environ.get("POSEFABRIC_KILLS", "15" if LONG else "5"))
 
 pytestmark = pytest.mark.timeout(120 + 15 * KILLS)
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from faults.parity import steps_of_all
 from faults.together import all_gone, launch_together, members
+from sizes import LONG
 from small_runs import TINY, lively_net, small_config, training_stream
 from torch import nn
 
@@ -23,8 +24,6 @@ from posefabric.engine.loop import Plan
 from posefabric.errors import UserError
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
-
-LONG = os.environ.get("POSEFABRIC_LONG") == "1"
 
 SETTINGS = [word for setting in (*TINY, "search.epochs=8") for word in ("--set", setting)]
 SEARCH = ["posefabric", "search", "synthetic", "--recipe", "smoke", *SETTINGS, "--output", "run"]
@@ -101,8 +100,7 @@ def test_a_signal_and_a_killed_process_end_the_job_and_cost_nothing(undisturbed:
     assert left(run) == left(undisturbed)
 
 
-@pytest.mark.long
-@pytest.mark.skipif(not LONG, reason="make test-long")
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["rank", "torchrun"])
 def test_a_process_that_hangs_and_a_lost_torchrun_end_the_job(victim: str, undisturbed: Path, tmp_path: Path) -> None:
     job = launch_together(2, SEARCH, tmp_path)

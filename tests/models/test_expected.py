@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given, settings
+from sizes import LONG
 from strategies_architecture import Search, searches, tiny_supernet
 
 from posefabric.architecture import Architecture, supernet
@@ -88,14 +89,18 @@ def _there(weights: object) -> dict[str, float]:
     return {name: weight for name, weight in dict(weights).items() if weight > 0}  # type: ignore[call-overload]
 
 
+SOME, MANY = (100, 500) if LONG else (20, 60)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "nets", "every"),
     [
-        ("fabric", 500, 25),
-        ("every layer reads the features", 500, 100),
-        ("fabric, own alphas, two nodes", 100, 20),
-        ("mobilenet", 100, 10),
-        ("widths", 500, 50),
+        ("fabric", MANY, 25),
+        ("every layer reads the features", MANY, 20),
+        ("fabric, own alphas, two nodes", SOME, 20),
+        ("mobilenet", SOME, 10),
+        ("widths", MANY, 50),
         ("widths of the backbone", 40, 10),
         ("widths of the parts", 40, 10),
     ],

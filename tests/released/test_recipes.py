@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
 
 import pytest
 import torch
+from sizes import LONG
 from their_net import Net, Tensors, heatmaps, made
 from torch import Tensor
 
@@ -73,7 +73,7 @@ MORE = {
 }
 """Those of `make test-long`."""
 
-if os.environ.get("POSEFABRIC_LONG") == "1":
+if LONG:
     NETS |= MORE
 
 

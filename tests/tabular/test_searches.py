@@ -18,6 +18,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_search_is_a_function_of_its_seed_and_stays_in_the_space(strategy: str) -> None:
     first, again = (search(strategy, 3, "search.epochs=1") for _ in range(2))
@@ -26,6 +27,7 @@ def test_search_is_a_function_of_its_seed_and_stays_in_the_space(strategy: str) 
     assert again.score(again.architecture) == first.score(first.architecture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", BEATS_RANDOM)
 def test_what_is_found_beats_the_mean_random_architecture(strategy: str) -> None:
     table = TabularBenchmark.shipped()
