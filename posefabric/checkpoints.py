@@ -83,7 +83,8 @@ def save_checkpoint(run: Path, step: int, state: Mapping[str, Any], about: Mappi
     """Write the state after `step` steps into a run folder, whole or not at all.
 
     `about` joins the manifest: what the state belongs to, its `"config"` above all. The last few checkpoints and the
-    best stay. A failure leaves those that were there; a full disk raises `UserError("disk-full")`.
+    best stay; those of later steps, which were passed over, do not count. A failure leaves those that were there; a
+    full disk raises `UserError("disk-full")`.
     """
     folder = run / FOLDER
     draft, final = folder / f".step-{step}.tmp", folder / f"step-{step}"
@@ -103,7 +104,7 @@ def save_checkpoint(run: Path, step: int, state: Mapping[str, Any], about: Mappi
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     marked = best(run)
-    for old in _steps(folder)[:-KEPT]:
+    for old in [old for old in _steps(folder) if old <= step][:-KEPT]:
         if marked is None or old != marked.step:
             shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
 

@@ -139,6 +139,16 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) == (101, {"step": 101})
 
 
+def test_damaged_ones_of_later_steps_take_no_place(tmp_path: Path) -> None:
+    for step in (7, 8, 9):
+        save_checkpoint(tmp_path, step, {"step": step}, {})
+        flip_byte(tmp_path / "checkpoints" / f"step-{step}" / "state.json", 3)
+    assert latest_checkpoint(tmp_path) is None
+    for step in range(5):
+        save_checkpoint(tmp_path, step, {"step": step}, {})
+        assert latest_checkpoint(tmp_path) == (step, {"step": step})
+
+
 def test_a_step_written_again_replaces_the_first(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 5, {"x": 1}, {})
     save_checkpoint(tmp_path, 5, {"x": 2}, {})
