@@ -101,9 +101,11 @@ class Run:
             _check_same(run.record, wanted, path)
             return run
         lock = hold(path)
-        if (path / "run.json").exists() and ((run := Run(path, lock)).finished or run.rows()):
-            _check_same(run.record, wanted, path)
-            return run
+        if (path / "run.json").exists():
+            run = Run(path, lock)
+            if run.finished or run.rows() or any(path.glob("checkpoints/step-[1-9]*")):
+                _check_same(run.record, wanted, path)
+                return run
         shutil.rmtree(path / "checkpoints", ignore_errors=True)
         record = {**wanted, "state": "running", "started": _now(), "versions": versions(), "git": git_state()}
         write_atomic(path / "run.json", to_text(record))
@@ -132,8 +134,7 @@ class Run:
     def seal(self) -> None:
         """Note the digests of what can be told by them later; whoever changes one of these files seals anew."""
         files = [self.path / name for name in ("architecture.json", "weights.safetensors")]
-        digests = {file.name: file_digest(file) for file in files if file.is_file()}
-        self.note(**{SEALED: digests})
+        self.note(**{SEALED: {file.name: file_digest(file) for file in files if file.is_file()}})
 
     def finish(self) -> None:
         """Mark the run as done; its checkpoints are no longer needed."""
@@ -164,9 +165,8 @@ class Run:
         write_atomic(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
 
     def save_architecture(self, architecture: Description, name: str = "architecture.json") -> None:
-        file = self.path / name
-        make_folder(file.parent)
-        write_atomic(file, documents.to_json(architecture))
+        make_folder((self.path / name).parent)
+        write_atomic(self.path / name, documents.to_json(architecture))
 
     def architecture(self, name: str = "architecture.json") -> Architecture:
         """What a search left, or a training of it; a hand-made net raises `UserError("bad-architecture")`."""

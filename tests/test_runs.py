@@ -168,6 +168,16 @@ def test_a_row_has_a_step(row: str, tmp_path: Path) -> None:
     assert "remove it" in caught.value.todo
 
 
+def test_a_run_whose_rows_are_lost_keeps_its_checkpoints(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run")
+    (run.path / "checkpoints" / "step-12").mkdir(parents=True)
+    (run.path / "metrics.jsonl").unlink()
+    run.note(derived="argmax")
+    again = Run.start(run.path, "train", CONFIG, DATA)
+    assert again.record["derived"] == "argmax"
+    assert (run.path / "checkpoints" / "step-12").is_dir()
+
+
 def test_who_holds_a_run_sees_what_was_noted_last(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
     late = Run(run.path)
