@@ -127,6 +127,14 @@ def latest_checkpoint(run: Path, config: Any = None) -> tuple[int, dict[str, Any
     return None
 
 
+def forget_checkpoints(run: Path, step: int) -> None:
+    """Remove the checkpoints from a step on, where whole ones before it are left to go back to."""
+    folder = run / FOLDER
+    if any(not _problem(folder / f"step-{old}", old) for old in _steps(folder) if old < step):
+        for bad in (later for later in _steps(folder) if later >= step):
+            shutil.rmtree(folder / f"step-{bad}", ignore_errors=True)
+
+
 def read_checkpoint(run: Path, step: int, config: Any = None) -> dict[str, Any] | None:
     """The state of one checkpoint; none, with a warning, where it is missing, damaged or of another `config`."""
     folder = run / FOLDER / f"step-{step}"

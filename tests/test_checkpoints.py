@@ -10,7 +10,14 @@ import safetensors
 import torch
 from small_runs import same_state
 
-from posefabric.checkpoints import KEPT, latest_checkpoint, load_tensors, save_checkpoint, save_tensors
+from posefabric.checkpoints import (
+    KEPT,
+    forget_checkpoints,
+    latest_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 from posefabric.errors import UserError
 
 
@@ -147,6 +154,17 @@ def test_damaged_ones_of_later_steps_take_no_place(tmp_path: Path) -> None:
     for step in range(5):
         save_checkpoint(tmp_path, step, {"step": step}, {})
         assert latest_checkpoint(tmp_path) == (step, {"step": step})
+
+
+@pytest.mark.parametrize("earlier", ["whole", "damaged", "none"])
+def test_a_step_that_cannot_be_made_is_forgotten_where_an_earlier_one_is_left(tmp_path: Path, earlier: str) -> None:
+    for step in (5, 7) if earlier == "none" else (2, 5, 7):
+        save_checkpoint(tmp_path, step, {"x": torch.ones(step)}, {})
+    if earlier == "damaged":
+        flip_byte(tmp_path / "checkpoints" / "step-2" / "state.safetensors", 9)
+    forget_checkpoints(tmp_path, 5)
+    left = {"whole": ["step-2"], "damaged": ["step-2", "step-5", "step-7"], "none": ["step-5", "step-7"]}
+    assert steps(tmp_path) == left[earlier]
 
 
 def test_a_step_written_again_replaces_the_first(tmp_path: Path) -> None:

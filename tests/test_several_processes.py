@@ -20,6 +20,7 @@ from small_runs import TINY, lively_net, small_config, training_stream
 from torch import nn
 
 from posefabric import ranks
+from posefabric.engine import sharing
 from posefabric.engine.loop import Plan
 from posefabric.errors import UserError
 
@@ -116,6 +117,19 @@ def test_a_process_that_hangs_and_a_lost_torchrun_end_the_job(victim: str, undis
     assert job.returncode != 0
     finish(tmp_path)
     assert left(tmp_path / "run") == left(undisturbed)
+
+
+def test_what_works_along_is_left_alone_where_a_run_is_finished(tmp_path: Path) -> None:
+    described: tuple[str, dict[str, str], dict[str, str]] = ("search", {}, {})
+    folder = tmp_path / "run"
+    run = sharing.start(folder, *described)
+    (folder / ".rank-1").mkdir()
+    sharing.start(folder, *described)
+    assert sharing.copies(folder) == []
+    (folder / ".rank-1").mkdir()
+    run.finish()
+    sharing.start(folder, *described)
+    assert sharing.copies(folder) == [folder / ".rank-1"]
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from posefabric.checkpoints import (
     FOLDER,
     Best,
     best,
+    forget_checkpoints,
     latest_checkpoint,
     mark_best,
     read_checkpoint,
@@ -64,6 +65,7 @@ class Keeper:
         self.folder = Path(ranks.from_first(str(run.path.resolve())))
         self._saved_at = time.monotonic()
         self._cost = 0.0
+        self._begun = False
         ranks.first_does(lambda: remove_strays(self.folder))
 
     def restore(self) -> int:
@@ -75,11 +77,23 @@ class Keeper:
         step, state = found or (0, None)
         ranks.check_same("the checkpoints found", step, step)
         if state is None:
-            self.save(0)
+            self._begin()
             return 0
+        self._begun = True
         self._load(step, state)
         logger.info("resuming at step %d", step)
         return step
+
+    def _begin(self) -> None:
+        if self._begun:
+            todo = "Begin anew with another --output."
+            raise UserError("bad-run", f"{self.folder / FOLDER} holds no whole checkpoint to go back to", todo=todo)
+        self._begun = True
+        self.save(0)
+
+    def forget(self, step: int) -> None:
+        """Go back behind a step that cannot be made: what it began with is as bad, so an earlier state is restored."""
+        ranks.first_does(lambda: forget_checkpoints(self.folder, step))
 
     def _load(self, step: int, state: dict[str, Any]) -> None:
         """A whole checkpoint may still be one that somebody made by hand."""

@@ -226,6 +226,7 @@ class _Drive:
             if error.code != "diverged":
                 raise
             note_divergence(self.run, step, error, self.learner.bare_net, batches)
+            self.keeper.forget(step)
             return None
 
     def _is_validated(self, step: int) -> bool:

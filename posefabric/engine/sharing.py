@@ -21,7 +21,10 @@ COPIES = ".rank-*"
 def start(folder: Path, command: str, config: Mapping[str, Any], data: Mapping[str, Any]) -> Run:
     """`Run.start` in the folder that rank 0 names."""
     place = Path(ranks.from_first(str(folder.resolve())))
-    return _for_all(place, Run.start(place, command, config, data) if ranks.rank() == 0 else None)
+    run = Run.start(place, command, config, data) if ranks.rank() == 0 else None
+    if run is not None and not run.finished:  # of a finished one nobody holds the lock
+        _remove_copies(place)
+    return _for_all(place, run)
 
 
 def reopen(folder: Path) -> Run:
@@ -30,6 +33,7 @@ def reopen(folder: Path) -> Run:
     if ranks.rank() == 0:
         run = Run(folder)
         run.hold()
+        _remove_copies(folder)
     return _for_all(folder, run)
 
 
@@ -38,9 +42,12 @@ def copies(folder: Path) -> list[Path]:
     return sorted(folder.glob(COPIES))
 
 
-def _for_all(folder: Path, held: Run | None) -> Run:
-    for old in copies(folder) if held is not None else ():
+def _remove_copies(folder: Path) -> None:
+    for old in copies(folder):
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _for_all(folder: Path, held: Run | None) -> Run:
     ranks.highest(0)  # the folder is there now
     run = held or _copied(folder)
     ranks.highest(0)  # and has been copied
