@@ -187,8 +187,9 @@ class WeightLearner(Generic[N]):
             loss = self.objective(self.net, piece, self.sigma_px)
             value += share * loss.detach()
             self.engine.backward(share * loss if self.pieces > 1 else loss)
-        if self.penalty is not None:
-            self.engine.backward(self.penalty(step))
+        penalty = self.penalty(step) if self.penalty is not None else value
+        if penalty.requires_grad:  # not while alpha and beta wait for the weights
+            self.engine.backward(penalty)
         return value
 
     def _meet(self) -> None:
