@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ import typer
 
 from posefabric import commands
 from posefabric.errors import BUG, INPUT_OUTPUT, INTERRUPTED, TERMINATED, UserError
+from posefabric.signals import ENDINGS, set_deadline
 
 COMMANDS: tuple[Callable[..., commands.Result], ...] = (
     commands.demo,
@@ -40,9 +40,6 @@ COMMANDS: tuple[Callable[..., commands.Result], ...] = (
 )
 SHARED_COMMANDS = (commands.search, commands.derive, commands.train, commands.evaluate)
 """What several processes may do together."""
-
-PATIENCE_S = 10.0
-"""How long a command that was told to end may take to do so."""
 
 DATA_COMMANDS = (commands.check, commands.synthesize, commands.init, commands.view, commands.import_, commands.download)
 EXPERIMENT_COMMANDS = (commands.run, commands.work, commands.table)
@@ -91,16 +88,14 @@ def main() -> None:
 
 def heed_signals() -> None:
     """From now on the signals by which systems end a job end this process with `TERMINATED`."""
-    for name in ("SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _end)
+    for number, code in ENDINGS.items():
+        if code == TERMINATED:
+            signal.signal(number, _end)
 
 
 def _end(*_: object) -> None:
     """End the process by an exception; where that gets lost, as in a destructor or a bare `except`, by force."""
-    deadline = threading.Timer(PATIENCE_S, os._exit, (TERMINATED,))
-    deadline.daemon = True
-    deadline.start()
+    set_deadline(TERMINATED)
     sys.exit(TERMINATED)
 
 

@@ -5,7 +5,6 @@ A second signal ends the process at once, by the system's own rule.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,14 +13,8 @@ from types import FrameType
 from typing import Any
 
 from posefabric import ranks
-from posefabric.errors import INTERRUPTED, TERMINATED
-
-SIGNALS = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
-if hasattr(signal, "SIGUSR1"):
-    SIGNALS[signal.SIGUSR1] = TERMINATED  # batch systems announce the end of a job by it
-
-PATIENCE_S = 10.0
-"""How long a step may still take once a signal has come; then the process ends with the checkpoint it has."""
+from posefabric.errors import INTERRUPTED
+from posefabric.signals import ENDINGS, set_deadline
 
 
 class Interruption:
@@ -40,7 +33,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._hear) for number in ENDINGS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -72,15 +65,13 @@ class Interruption:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
-        for known in SIGNALS:
+        for known in ENDINGS:
             signal.signal(known, signal.SIG_DFL)
-        self._deadline = threading.Timer(PATIENCE_S, os._exit, (SIGNALS[signal.Signals(number)],))
-        self._deadline.daemon = True
-        self._deadline.start()
+        self._deadline = set_deadline(ENDINGS[signal.Signals(number)])
         if not self._held:
             raise _ending(number)  # lost where Python is in a destructor: then the deadline counts
 
 
 def _ending(number: int) -> BaseException:
-    code = SIGNALS[signal.Signals(number)]
+    code = ENDINGS[signal.Signals(number)]
     return KeyboardInterrupt() if code == INTERRUPTED else SystemExit(code)

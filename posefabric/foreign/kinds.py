@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from posefabric.errors import UserError
+from posefabric.texts import open_file
 
 Kind = Literal["safetensors", "zip", "legacy"]
 SAFETENSORS: Kind = "safetensors"
@@ -32,9 +33,7 @@ _OTHERS: dict[bytes, tuple[str, str]] = {
 
 def kind_of(file: Path) -> Kind:
     """Which of the three formats a file has. Raises `UserError` naming what else it is."""
-    if not file.is_file():
-        raise UserError("missing-file", f"{file} does not exist or is not a file")
-    with file.open("rb") as opened:
+    with open_file(file, code="bad-weights") as opened:
         head = opened.read(512)
     if head.startswith(b"PK\x03\x04"):
         return ARCHIVE

@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from posefabric import cli
-from posefabric.engine import interruption
+from posefabric import cli, signals
 from posefabric.engine.interruption import Interruption
 
 
@@ -47,8 +46,8 @@ def test_a_second_ctrl_c_ends_the_process_at_once(first: int) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert interruption.PATIENCE_S <= 10
-    monkeypatch.setattr(interruption, "PATIENCE_S", 0.2)
+    assert signals.PATIENCE_S <= 10
+    monkeypatch.setattr(signals, "PATIENCE_S", 0.2)
     found, seconds = ending_of(lambda: stuck_after(number))
     assert found == code
     assert seconds < 5
@@ -114,8 +113,7 @@ def works_for_long() -> None:
 def test_a_signal_whose_exception_is_lost_ends_the_process_in_time(
     act: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interruption, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(cli, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(signals, "PATIENCE_S", 0.2)
     code, seconds = ending_of(act)
     assert code == 143
     assert seconds < 5
