@@ -16,12 +16,16 @@ from posefabric.architecture import Architecture
 from posefabric.config import Config, override
 from posefabric.data.loader import Batch
 from posefabric.data.memory import InMemory
+from posefabric.data.records import People
 from posefabric.data.synthetic import SyntheticPeople
 from posefabric.engine.loop import Plan, Source, build_engine
+from posefabric.engine.search import search
+from posefabric.engine.train import build_net, train
 from posefabric.models.head import VectorHead
 from posefabric.models.net import PoseNet
 from posefabric.predictor import crop_settings
 from posefabric.recipes import recipe
+from posefabric.runs import Run
 from posefabric.skeletons import COCO17
 from posefabric.strategies import STRATEGIES
 from posefabric.strategies.perturbation import Judge
@@ -76,6 +80,16 @@ def training_stream(config: Config, num_steps: int) -> list[Batch]:
 def cpu_engine() -> Engine:
     """Full precision on the CPU."""
     return build_engine(small_config(), "32-true")
+
+
+def carry_out(command: str, run: Run, config: Config, people: tuple[People, People]) -> Run:
+    """A search or a training in a run folder, begun or gone on with, on (train, val) people."""
+    supernet = small_supernet(config)
+    if command == "train":
+        train(run, config, build_net(supernet, config), people)
+    else:
+        search(run, config, supernet, *people)
+    return run
 
 
 def lively_net(config: Config, seed: int = 0) -> PoseNet:

@@ -69,19 +69,15 @@ def check(found: Outcome, size: int, folder: Path) -> None:
     assert found.message.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("attack", YAML)
-def test_a_hostile_yaml_is_refused(attack: str, folder: Path) -> None:
-    file = folder / "document.yaml"
-    file.write_text(YAML[attack](folder / "canary"), encoding="utf-8")
-    for found in outcomes([partial(read, file) for read in YAML_READERS.values()]):
-        check(found, file.stat().st_size, folder)
+DOCUMENTS = {"document.yaml": (YAML, YAML_READERS), "run.json": (JSON, JSON_READERS)}
 
 
-@pytest.mark.parametrize("attack", JSON)
-def test_a_hostile_json_is_refused(attack: str, folder: Path) -> None:
-    file = folder / "run.json"
-    file.write_text(JSON[attack](folder / "canary"), encoding="utf-8")
-    for found in outcomes([partial(read, file) for read in JSON_READERS.values()]):
+@pytest.mark.parametrize(("name", "attack"), [(name, attack) for name in DOCUMENTS for attack in DOCUMENTS[name][0]])
+def test_a_hostile_document_is_refused(name: str, attack: str, folder: Path) -> None:
+    attacks, readers = DOCUMENTS[name]
+    file = folder / name
+    file.write_text(attacks[attack](folder / "canary"), encoding="utf-8")
+    for found in outcomes([partial(read, file) for read in readers.values()]):
         check(found, file.stat().st_size, folder)
 
 

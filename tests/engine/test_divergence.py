@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_runs
 import torch
 from small_runs import cpu_engine, lively_net, new_strategy, small_config, small_people, small_supernet, training_stream
 from torch import nn
@@ -15,8 +16,6 @@ from posefabric.checkpoints import best, latest_checkpoint, load_tensors
 from posefabric.config import Config
 from posefabric.engine.divergence import LEFT_OUT, MOST, ROLLBACKS, diagnose
 from posefabric.engine.loop import Source
-from posefabric.engine.search import search
-from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet, softmax_mixings
 from posefabric.optimization import WeightLearner
@@ -28,13 +27,7 @@ PEOPLE = small_people(), small_people(6, seed=1)
 
 
 def carry_out(command: str, folder: Path, config: Config) -> Run:
-    supernet = small_supernet(config)
-    run = Run.start(folder, command, config.data_form(), {})
-    if command == "train":
-        train(run, config, build_net(supernet, config), PEOPLE)
-    else:
-        search(run, config, supernet, *PEOPLE)
-    return run
+    return small_runs.carry_out(command, Run.start(folder, command, config.data_form(), {}), config, PEOPLE)
 
 
 def spoil_images(monkeypatch: pytest.MonkeyPatch, step: int, times: int) -> list[int]:

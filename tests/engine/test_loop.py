@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_runs
 from small_runs import small_config, small_people, small_supernet
 
 from posefabric.config import Config
 from posefabric.engine import discretisation as discretisation_module
 from posefabric.engine import train as train_module
 from posefabric.engine.loop import Plan
-from posefabric.engine.search import search
 from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
 from posefabric.locks import LOCK_FILES
@@ -42,13 +42,9 @@ def arm_config(arm: str, *more: str) -> Config:
 def carry_out(arm: str, folder: Path, *more: str) -> Path:
     """Start a run, or resume it."""
     config = arm_config(arm, *more)
-    supernet = small_supernet(config)
-    people = small_people(), small_people(6, seed=1)
-    run = Run.start(folder, "train" if arm == "train" else "search", config.data_form(), {})
-    if arm == "train":
-        train(run, config, build_net(supernet, config), people)
-    else:
-        search(run, config, supernet, *people)
+    command = "train" if arm == "train" else "search"
+    run = Run.start(folder, command, config.data_form(), {})
+    small_runs.carry_out(command, run, config, (small_people(), small_people(6, seed=1)))
     return folder
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_runs
 from small_runs import small_config, small_supernet
 
 from posefabric import commands
@@ -19,8 +20,6 @@ from posefabric.data.sources import open_people, require_images
 from posefabric.engine import search as search_module
 from posefabric.engine import train as train_module
 from posefabric.engine.evaluate import evaluate
-from posefabric.engine.search import search
-from posefabric.engine.train import build_net, train
 from posefabric.errors import UserError
 from posefabric.models.net import PoseNet
 from posefabric.optimization import WeightLearner
@@ -60,13 +59,8 @@ def opened(dataset: Path, config: Config) -> tuple[People, People]:
 def carry_out(command: str, folder: Path, dataset: Path, *more: str) -> Run:
     """Start a run, or resume it."""
     config = settings(*more)
-    supernet, people = small_supernet(config), opened(dataset, config)
-    run = Run.start(folder, command, config.data_form(), {})
-    if command == "train":
-        train(run, config, build_net(supernet, config), people)
-    else:
-        search(run, config, supernet, *people)
-    return run
+    people = opened(dataset, config)
+    return small_runs.carry_out(command, Run.start(folder, command, config.data_form(), {}), config, people)
 
 
 @pytest.mark.parametrize("command", ["train", "search"])
